@@ -1,0 +1,1 @@
+"""Simulated worlds: PyBullet is touched here and nowhere else."""

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+torch.set_num_threads(1)  # nets here are small: more threads wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real videos beside the checkout; tests that need it are skipped elsewhere."""
+    if not SHARED.is_dir():
+        pytest.skip("the real videos are not beside this checkout (../shared/data)")
+    return SHARED

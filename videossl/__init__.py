@@ -1,0 +1,1 @@
+"""Learn visual representations without labels: from video, from robot interaction, from images."""
