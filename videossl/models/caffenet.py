@@ -1,0 +1,87 @@
+"""CaffeNet with batch norm, for frames: the net of Shuffle and Learn and of OPN.
+
+Source: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS 2012, section 3,
+with pooling before normalisation as Caffe's reference net has it (Jia et al., ACM MM 2014); batch norm as in
+networks/tuple_train.prototxt of github.com/imisra/shuffle-tuple (Misra et al., "Shuffle and Learn", ECCV 2016).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from torch import Tensor, nn
+
+from videossl.models.base import IMAGENET, Trunk, by_frame
+
+
+@dataclass(frozen=True)
+class CaffeNet:
+    """CaffeNet up to fc7, 4096 features; the feature of a clip is the mean over its frames.
+
+    Layers are those of Shuffle and Learn's release: convolutions of 96, 256, 384, 384 and 256 channels; two groups in
+    the second, fourth and fifth (once for two GPUs, kept since parameter counts and published numbers are for that
+    net); local response norm after pool1 and pool2; batch norm without scale and shift after conv3 to fc7; dropout of
+    0.5 after fc6 and fc7. What differs: the biases that such a batch norm cancels are left out; weights start as
+    torch's, uniform with a standard deviation of 0.006 to 0.03 (the release: normal, 0.01, and 0.005 in fc6 and fc7);
+    colours have unit variance instead of 0 to 255, and the response norm's constant is scaled to match.
+
+    OPN (Lee et al., ICCV 2017) is CaffeNet(size=80, widths=(1024,)), but for a scale and shift after batch norm and for
+    windows of 3 pixels in pool5, where 4 to 2 pixels take 2 here.
+    """
+
+    size: int = 227  # pixels a side; fc6 has as many inputs as pool5 gives at this size, others are pooled to it
+    widths: tuple[int, ...] = (4096, 4096)  # outputs of fc6 and fc7
+
+    def build(self) -> Trunk:
+        return CaffeNetTrunk(self)
+
+
+class CaffeNetTrunk(Trunk):
+    def __init__(self, config: CaffeNet):
+        size = config.size
+        if size < 23 or not config.widths:
+            raise ValueError(f"CaffeNet needs frames of at least 23 pixels and fc6, but was asked for {config}")
+        resize = round(size * 256 / 227), round(size * 340 / 227)
+        super().__init__(dim=config.widths[-1], length=1, size=size, resize=resize, colours=IMAGENET)
+        # Caffe's 1e-4, for pixels of 0 to 255 less their mean, which are 255 * 0.226 times as large as ours.
+        response = dict(size=5, alpha=1e-4 * (255 * 0.226) ** 2, beta=0.75, k=1.0)
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, 96, 11, stride=4),  # conv1, 227 to 55 pixels
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, ceil_mode=True),  # 27; Caffe rounds up
+            nn.LocalResponseNorm(**response),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2),  # conv2
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, ceil_mode=True),  # 13
+            nn.LocalResponseNorm(**response),
+            nn.Conv2d(256, 384, 3, padding=1, bias=False),  # conv3
+            nn.BatchNorm2d(384, affine=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2, bias=False),  # conv4
+            nn.BatchNorm2d(384, affine=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2, bias=False),  # conv5
+            nn.BatchNorm2d(256, affine=False),
+            nn.ReLU(inplace=True),
+        )
+        side = (size - 11) // 4 + 1
+        for _ in ("pool1", "pool2", "pool5"):
+            side = ceil((side - 3) / 2) + 1
+        # pool5. From 2n + 1 to n pixels its windows are those of a pooling over 3 with stride 2: 13 to 6 at 227.
+        self.dense = nn.Sequential(nn.AdaptiveMaxPool2d(side), nn.Flatten())
+        inputs = 256 * side**2
+        for width in config.widths:
+            self.dense += nn.Sequential(
+                nn.Linear(inputs, width, bias=False),
+                nn.BatchNorm1d(width, affine=False),
+                nn.ReLU(inplace=True),
+                nn.Dropout(0.5),
+            )
+            inputs = width
+
+    def maps(self, clips: Tensor) -> Tensor:
+        """conv5, before pool5: (N, T, 3, H, W) to (N, 256, T, H', W'); 227 pixels to 13."""
+        return by_frame(self.convolutions, self.normalise(clips)).transpose(1, 2)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """The last dense layer, mean over the frames: (N, T, 3, H, W) to (N, dim)."""
+        return by_frame(self.dense, self.maps(clips).transpose(1, 2)).mean(1)
