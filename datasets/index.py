@@ -1,0 +1,270 @@
+"""The index of a folder of videos: what is in each file, found once by decoding it from start to end.
+
+`videossl index ROOT` writes it as ROOT/index.json, a JSON file with one video a line:
+    {"format": 1, "videos": {
+    "YoYo/v_YoYo_g01_c01.avi": {"bytes": 371908, "modified": 1412345678000000000, "frames": 166, ...},
+    ...}}
+Names are paths relative to ROOT. Beside what `frames.survey` finds, an entry holds the file's "bytes" and its
+"modified" (time of last change, in nanoseconds since 1970), by which a changed file is noticed.
+"""
+
+import json
+import os
+import shlex
+import time
+from collections import Counter
+from pathlib import Path
+
+import joblib
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from videossl.datasets.frames import survey
+
+FORMAT = 1
+SUFFIXES = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
+    *(".ts", ".mts", ".m2ts", ".vob"),
+)
+SAVED = 60  # seconds between two writings of an unfinished index
+
+
+def index_videos(
+    root: str | Path, out: str | Path | None = None, workers: int | None = None, progress: bool = True
+) -> dict:
+    """Decode every video under a folder once, and write what was found.
+
+    An index that is there already is continued: entries of files whose size and time of change are the same are kept;
+    those of unreadable files are tried again. The file is replaced in one step, so that it is whole at any time. When
+    interrupted, what is done is kept and marked as unfinished.
+
+    Args:
+        root: looked through with its sub-folders (links followed) for files with one of `SUFFIXES`; what begins with a
+            dot is passed over.
+        out: the index, by default `root`/index.json.
+        workers: processes that decode; by default one for each core.
+        progress: show a bar on standard error, where that is a terminal.
+
+    Returns a summary, a dict: "out" (Path), "videos" (name -> entry), "unreadable" (name -> why), "warnings" (name ->
+    what is odd), "others" (suffix -> how many files were left out), "decoded", "kept" (numbers of videos), "seconds".
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: `root` is no folder.
+        ValueError: no readable video is there, or `out` is a file of another kind or of another folder. Nothing is
+            written then.
+        OSError: `out` cannot be written.
+    """
+    root = folder(root)
+    out = root / "index.json" if out is None else Path(out)
+    began = time.perf_counter()
+    names, others = find(root)
+    if not names:
+        found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5))
+        raise ValueError(
+            f"{root} holds no file named as a video ({', '.join(SUFFIXES)}), "
+            f"but {f'other files: {found}' if found else 'no files at all'}"
+        )
+    _check_writable(out)
+    old = _load(out) if out.exists() else {}
+    old = old["videos"] if old.get("format") == FORMAT else {}
+    if old and old.keys().isdisjoint(names):
+        raise ValueError(
+            f"{out} is the index of another folder: it names {len(old)} videos, such as {min(old)}, none of which is "
+            f"in {root}. Give another place with --out FILE, or remove it"
+        )
+    videos, todo = {}, []
+    for name in names:
+        entry = old.get(name)
+        if entry and not entry["error"] and same(root / name, entry):
+            videos[name] = entry
+        else:
+            todo.append(name)
+    kept = len(videos)
+    if workers is None:
+        workers = joblib.cpu_count()
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
+    workers = min(workers, 1 + len(todo) // 16)  # a process takes a second to start
+
+    console = Console(stderr=True)
+    bar = Progress(
+        *(TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (progress and console.is_terminal),
+    )
+    unreadable, saved = 0, time.perf_counter()
+    pool = joblib.Parallel(workers, return_as="generator_unordered")
+    try:
+        with bar:
+            task = bar.add_task("", total=len(todo), note="")
+            start = time.perf_counter()
+            for n, (name, entry) in enumerate(pool(joblib.delayed(_entry)(root, name) for name in todo), 1):
+                videos[name] = entry
+                unreadable += entry["error"] is not None
+                rate = n / (time.perf_counter() - start)
+                bar.update(task, advance=1, note=f"{rate:.1f} files/s, {unreadable} unreadable")
+                if time.perf_counter() - saved > SAVED and len(videos) > unreadable:
+                    _save(out, videos, len(names) - len(videos))
+                    saved = time.perf_counter()
+    finally:  # also when interrupted
+        videos = {name: videos[name] for name in names if name in videos}
+        readable = any(entry["error"] is None for entry in videos.values())
+        if readable:
+            _save(out, videos, len(names) - len(videos))
+    bad = {name: entry["error"] for name, entry in videos.items() if entry["error"]}
+    if not readable:
+        first = "; ".join(f"{name} {why}" for name, why in list(bad.items())[:3])
+        raise ValueError(f"{root} holds no readable video, so no index was written. Of {len(bad)} unreadable: {first}")
+    return {
+        "out": out,
+        "videos": videos,
+        "unreadable": bad,
+        "warnings": {name: entry["warning"] for name, entry in videos.items() if entry["warning"]},
+        "others": dict(others),
+        "decoded": len(todo),
+        "kept": kept,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def read_index(root: str | Path, index: str | Path | None = None) -> dict[str, dict]:
+    """The entries of a folder's index: path relative to `root` -> what `frames.survey` found, "bytes" and "modified".
+
+    Args:
+        root: the folder of videos.
+        index: the file, where it is not `root`/index.json.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no index yet.
+        ValueError: the file is no index, or one whose writing was interrupted.
+    """
+    root = folder(root)
+    path = root / "index.json" if index is None else Path(index)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: the videos are indexed once, by `{command(root, index)}`")
+    found = _load(path)
+    if found["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {found['format']}, but {FORMAT} is needed: run `{command(root, index)}` again"
+        )
+    if "unfinished" in found:
+        raise ValueError(
+            f"{path} is unfinished: {found['unfinished']} of {found['unfinished'] + len(found['videos'])} videos are "
+            f"not in it yet. Run `{command(root, index)}` again: it goes on where it stopped"
+        )
+    return found["videos"]
+
+
+def command(root: str | Path, index: str | Path | None = None) -> str:
+    """What to type to have `root` indexed, into `index` where it is elsewhere."""
+    return f"videossl index {shlex.quote(str(root))}" + (f" --out {shlex.quote(str(index))}" if index else "")
+
+
+def folder(root: str | Path) -> Path:
+    """The folder as a Path, if it is one."""
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"{root} is not there: give the folder that holds the videos")
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root} is a file: give the folder that holds the videos")
+    return root
+
+
+def find(root: Path) -> tuple[list[str], Counter]:
+    """What is named as a video under a folder: sorted paths relative to it, and the count of other files by suffix.
+
+    Whatever bears a video's suffix is named, a folder or a broken link too, so that none is lost in silence; and so is
+    a sub-folder that may not be looked into.
+    """
+    names, others = [], Counter()
+
+    def look(place: Path, prefix: str, above: tuple):
+        info = place.stat()
+        here = (info.st_dev, info.st_ino)
+        if here in above:  # a link back up
+            return
+        for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            inside = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if suffix in SUFFIXES:
+                names.append(prefix + entry.name)
+            elif not inside and prefix + entry.name != "index.json":
+                others[suffix] += 1
+            if inside:
+                try:
+                    look(place / entry.name, f"{prefix}{entry.name}/", (*above, here))
+                except PermissionError:
+                    names.append(prefix + entry.name)
+
+    look(root, "", ())
+    return sorted(set(names)), others
+
+
+def same(path: Path, entry: dict) -> bool:
+    """Whether a file is as it was when indexed, by its size and the time of its last change."""
+    try:
+        info = path.stat()
+    except OSError:
+        return False
+    return (info.st_size, info.st_mtime_ns) == (entry["bytes"], entry["modified"])
+
+
+def _entry(root: Path, name: str) -> tuple[str, dict]:
+    path = root / name
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        link = f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "is gone"
+        return name, {"bytes": None, "modified": None, **survey(path), "error": link}
+    except OSError as e:  # a link to itself, a folder that may not be entered
+        return name, {"bytes": None, "modified": None, **survey(path), "error": f"cannot be opened ({e.strerror})"}
+    entry = {"bytes": info.st_size, "modified": info.st_mtime_ns, **survey(path)}
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        entry["error"] = "is a folder that may not be looked into"
+    return name, entry
+
+
+def _load(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise ValueError(f"{path} is no index of videos, nor JSON at all ({e}): give another, or remove it") from e
+    if not isinstance(found, dict) or not isinstance(found.get("videos"), dict) or "format" not in found:
+        raise ValueError(f"{path} is no index of videos, but some other JSON: give another, or remove it")
+    return found
+
+
+def _check_writable(out: Path):
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder: --out is the file to write, such as {out / 'index.json'}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(
+            f"{out.parent} is not there, so {out.name} cannot be written in it: make the folder first"
+        )
+    try:
+        _beside(out).touch(exist_ok=False)
+    except OSError as e:
+        raise OSError(f"{out} cannot be written ({e.strerror}): give the index another place with --out FILE") from e
+    _beside(out).unlink()
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.{os.getpid()}")
+
+
+def _save(out: Path, videos: dict, unfinished: int):
+    """Replace the index in one step: at any time there is the old one or the new one, whole."""
+    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {})
+    lines = (f"{json.dumps(name)}: {json.dumps(videos[name], separators=(',', ':'))}" for name in sorted(videos))
+    beside = _beside(out)
+    try:
+        with open(beside, "w") as file:
+            file.write(json.dumps(head)[:-1] + ', "videos": {\n' + ",\n".join(lines) + "\n}}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""Records of videos, and what is known of the list they come from: its name, its classes, what of it is missing."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from videossl.datasets.frames import VideoFile
+from videossl.datasets.index import same
+
+
+class Records(list):
+    """Records, as a list, that know how they stand to the list of a data set.
+
+    A slice or a filtered copy is a plain list: no longer that list of a data set.
+
+    Attributes:
+        name: "UCF101 split 1 test".
+        benchmark: "UCF101" where these are the official lists of that benchmark, otherwise None.
+        classes: names of the classes, of which "label" is the index; empty where the videos have no labels.
+        listed: how many videos the list names.
+        missing: name -> why it is not among the records, "not there" or "unreadable: ...".
+    """
+
+    def __init__(
+        self,
+        records: Iterable[dict],
+        name: str,
+        classes: Iterable[str] = (),
+        benchmark: str | None = None,
+        missing: dict[str, str] | None = None,
+    ):
+        super().__init__(records)
+        self.name = name
+        self.classes = list(classes)
+        self.benchmark = benchmark
+        self.missing = dict(missing or {})
+        self.listed = len(self) + len(self.missing)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every video of the list is among the records."""
+        return not self.missing and len(self) == self.listed
+
+    def summary(self) -> str:
+        """One line: "UCF101 split 1 train: 22 of 9537 videos (9515 not there, 0 unreadable)"."""
+        text = f"{self.name}: {len(self)} of {self.listed} videos"
+        absent = sum(why == "not there" for why in self.missing.values())
+        bad = {name: why for name, why in self.missing.items() if why != "not there"}
+        if self.missing:
+            text += f" ({absent} not there, {len(bad)} unreadable"
+        if bad:
+            name, why = next(iter(bad.items()))
+            text += f": {name} {why.removeprefix('unreadable: ')}{', ...' * (len(bad) > 1)}"
+        return text + ")" * bool(self.missing)
+
+
+def by_group(records: list[dict], share: float = 0.2, seed: int = 0) -> tuple[list[dict], list[dict]]:
+    """Cut records in two by group, for validation: a person or a film seen in training is not among the held-out ones.
+
+    Groups are drawn until they hold `share` of the records. One with all that is left of some class is passed over.
+
+    Args:
+        records: a list with "group" in each, such as a training list.
+        share: of the records to hold out, at least; more where groups are large. In (0, 1).
+        seed: of the drawing.
+
+    Returns: (to train on, held out), in the order given. `Records`, without a benchmark's name, where `records` is.
+
+    Raises:
+        ValueError: there are fewer than two groups, or none can be spared.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}, but should lie between 0 and 1")
+    sizes = Counter(record["group"] for record in records)
+    if len(sizes) < 2:
+        raise ValueError(
+            f"{len(records)} records are of {len(sizes)} group{'s' * (len(sizes) != 1)} {sorted(sizes)}, but two are "
+            "needed to hold one out: validate on other videos"
+        )
+    labels = Counter((record["group"], record["label"]) for record in records if "label" in record)
+    left = Counter(record["label"] for record in records if "label" in record)
+    out = set()
+    groups = sorted(sizes)
+    for g in np.random.default_rng(seed).permutation(len(groups)):
+        if sum(sizes[group] for group in out) >= share * len(records) or len(out) == len(groups) - 1:
+            break
+        of_it = Counter({label: n for (group, label), n in labels.items() if group == groups[g]})
+        if any(left[label] == n for label, n in of_it.items()):
+            continue
+        left -= of_it
+        out.add(groups[g])
+    if not out:
+        raise ValueError(
+            f"each of the {len(groups)} groups holds all videos of some class, so none can be held out: "
+            "validate on other videos"
+        )
+    train = [record for record in records if record["group"] not in out]
+    held = [record for record in records if record["group"] in out]
+    if isinstance(records, Records):
+        train = Records(train, f"{records.name}, without {len(out)} groups", records.classes)
+        held = Records(held, f"{records.name}, {len(out)} groups of it", records.classes)
+    return train, held
+
+
+def gather(
+    root: Path,
+    videos: dict[str, dict],
+    wanted: Iterable[tuple[str, list[str], dict]],
+    size: tuple[int, int] | None,
+    again: str,
+) -> tuple[list[dict], dict[str, str]]:
+    """Records of the videos wanted, from the index of their folder.
+
+    Args:
+        root: the folder.
+        videos: what its index holds.
+        wanted: for each video its name, the paths relative to `root` where it may be, and the rest of its record.
+        size: what frames are scaled to, (height, width); None leaves them as filmed.
+        again: the command that indexes the folder, for messages.
+
+    Returns: (records, missing), where missing is name -> "not there" or "unreadable: ...".
+
+    Raises:
+        ValueError: none of the videos is there or readable; one is listed twice; or files are not as they were indexed.
+    """
+    records, missing, changed, unknown, seen = [], {}, [], [], set()
+    for name, places, rest in wanted:
+        if name in seen:
+            raise ValueError(f"{name} is listed twice: it would count double")
+        seen.add(name)
+        place = next((place for place in places if os.path.isfile(os.path.join(root, place))), None)
+        if place is None:
+            # What the index found to be a folder or a broken link is unreadable rather than absent.
+            known = [videos[place]["error"] for place in places if place in videos and os.path.lexists(root / place)]
+            missing[name] = f"unreadable: {known[0]}" if known and known[0] else "not there"
+            continue
+        entry = videos.get(place)
+        if entry is None:
+            unknown.append(place)
+        elif not same(root / place, entry):
+            changed.append(place)
+        elif entry["error"]:
+            missing[name] = f"unreadable: {entry['error']}"
+        else:
+            frames = VideoFile(str(root / place), entry["frames"], size)
+            records.append({"frames": frames, "name": name, **rest, "motion": np.array(entry["motion"], np.float32)})
+    for what, files in (("changed since they were indexed", changed), ("are not in the index yet", unknown)):
+        if files:
+            raise ValueError(
+                f"{len(files)} of the videos in {root} {what}: {', '.join(files[:3])}{', ...' * (len(files) > 3)}. "
+                f"Run `{again}` again"
+            )
+    if not records:
+        bad = [f"{name} {why}" for name, why in missing.items() if why != "not there"]
+        listed = f"{next(iter(missing))}, ..." if missing else ""
+        raise ValueError(
+            f"{root} holds none of the {len(missing)} videos listed ({listed}): {len(missing) - len(bad)} not there, "
+            f"{len(bad)} unreadable{f' ({bad[0]})' if bad else ''}. Its index names {len(videos)} videos, such as "
+            f"{min(videos)}: give the folder and the lists of one data set"
+        )
+    return records, missing
+
+
+def lists_folder(root: Path, lists: str | Path | None, usual: str, pattern: str) -> Path:
+    """The folder of a data set's list files: `lists` if given, else `root`, or `usual` in it or beside it.
+
+    Raises:
+        FileNotFoundError: none of them holds a file of this pattern.
+    """
+    places = [Path(lists)] if lists is not None else [root, root / usual, root.absolute().parent / usual]
+    for place in places:
+        if any(place.glob(pattern)):
+            return place
+    raise FileNotFoundError(
+        f"no list files ({pattern}) in {', '.join(map(str, places))}: give their folder as `lists`, or put it there as "
+        f"{usual}"
+    )
+
+
+def numbered_group(stem: str) -> str | None:
+    """The group in a name as UCF101 forms it: "g07" of "v_YoYo_g07_c02"; None where there is none."""
+    found = re.search(r"_(g\d+)(?:_|$)", stem)
+    return found[1] if found else None

@@ -1,0 +1,36 @@
+"""Anyone's own videos, in a folder."""
+
+from pathlib import Path, PurePosixPath
+
+from videossl.datasets.index import command, find, read_index
+from videossl.datasets.records import Records, gather, numbered_group
+
+
+def video_folder(root: str | Path, size: tuple[int, int] | None = None, index: str | Path | None = None) -> Records:
+    """All videos under a folder, in the order of their names. Where each lies in a sub-folder, that gives its label.
+
+    Args:
+        root: the folder, indexed by `videossl index`: root/class/video.mp4, at any depth below the class, or
+            root/video.mp4, without labels. With some of both there are no labels.
+        size: height and width in pixels that frames are scaled to; None leaves them as filmed, so they may differ.
+        index: the index, where it is not `root`/index.json.
+
+    Records hold "frames", "name" (the path relative to `root`), "label" (index of the sub-folder among the sorted ones,
+    where there are labels), "group" (g07 of a name such as v_YoYo_g07_c02.avi; otherwise each video is its own) and
+    "motion".
+
+    Raises:
+        FileNotFoundError: the folder or its index is not there.
+        ValueError: no readable video is there, or files are not as they were indexed.
+    """
+    root = Path(root)
+    videos = read_index(root, index)
+    names = sorted({*find(root)[0], *videos})
+    loose = any("/" not in name and name in videos and not videos[name]["error"] for name in names)
+    classes = [] if loose else sorted({name.split("/")[0] for name in names if "/" in name})
+    wanted = []
+    for name in names:
+        rest = {"label": classes.index(name.split("/")[0])} if classes and "/" in name else {}
+        wanted.append((name, [name], rest | {"group": numbered_group(PurePosixPath(name).stem) or name}))
+    records, missing = gather(root, videos, wanted, size, command(root, index))
+    return Records(records, root.resolve().name, classes, None, missing)

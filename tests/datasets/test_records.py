@@ -1,0 +1,90 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from videossl.datasets.index import index_videos
+from videossl.datasets.records import Records, by_group
+from videossl.datasets.ucf101 import ucf101
+from videossl.datasets.video_folder import video_folder
+
+
+def made(groups: dict[str, list[int]]) -> list[dict]:
+    return [{"name": f"{g}/{n}", "group": g, "label": k} for g, labels in groups.items() for n, k in enumerate(labels)]
+
+
+def test_records_know_how_much_of_the_list_they_are_and_a_slice_does_not():
+    records = Records(made({"g01": [0, 1]}), "UCF101 split 1 test", ["a", "b"], "UCF101", {"x": "not there"})
+    assert (records.listed, records.complete) == (3, False)
+    assert records.summary() == "UCF101 split 1 test: 2 of 3 videos (1 not there, 0 unreadable)"
+    records.missing["y"] = "unreadable: is empty (0 bytes)"
+    assert records.summary().endswith("(1 not there, 1 unreadable: y is empty (0 bytes))")
+    whole = Records(made({"g01": [0, 1]}), "some", ["a", "b"])
+    assert whole.complete and whole.summary() == "some: 2 of 2 videos"
+    assert type(whole[:1]) is list and not hasattr(whole[:1], "benchmark")
+    whole.pop()
+    assert not whole.complete
+    copy = pickle.loads(pickle.dumps(records))
+    assert copy == records and vars(copy) == vars(records)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_is_on_both_sides_of_the_cut(seed):
+    rng = np.random.default_rng(seed)
+    records = made({f"g{g:02}": list(rng.integers(0, 3, rng.integers(3, 9))) for g in range(1, 19)})
+    train, held = by_group(records, 0.2, seed)
+    assert not {r["group"] for r in train} & {r["group"] for r in held}
+    assert sorted(r["name"] for r in train + held) == sorted(r["name"] for r in records)
+    assert 0.2 <= len(held) / len(records) < 0.2 + 8 / len(records)  # over the share by less than a group
+    assert {r["label"] for r in train} == {0, 1, 2}
+    assert by_group(records, 0.2, seed) == (train, held)
+    assert by_group(records, 0.2, seed + 100) != (train, held)
+
+
+def test_a_group_with_all_videos_of_a_class_is_not_held_out():
+    records = made({"only": [2, 2, 0], "g01": [0, 1], "g02": [0, 1], "g03": [0, 1]})
+    for seed in range(10):
+        train, held = by_group(records, 0.5, seed)
+        assert "only" not in {r["group"] for r in held} and {r["label"] for r in train} == {0, 1, 2}
+
+
+def test_a_cut_that_cannot_be_made_is_refused():
+    with pytest.raises(ValueError, match=r"1 group \['g01'\], but two are needed"):
+        by_group(made({"g01": [0, 1]}))
+    with pytest.raises(ValueError, match="each of the 2 groups holds all videos of some class"):
+        by_group(made({"g01": [0], "g02": [1]}))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        by_group(made({"g01": [0], "g02": [0]}), share=20)
+
+
+def test_the_training_list_of_real_videos_is_cut_by_recording(shared, tmp_path):
+    index_videos(shared / "ceiling_actions", tmp_path / "i.json", workers=1, progress=False)
+    records = ucf101(shared / "ceiling_actions", index=tmp_path / "i.json")
+    assert records.complete and records.benchmark is None and len(records) == 145
+    train, held = by_group(records)
+    assert len(train) + len(held) == 145 and len(held) >= 29
+    assert not {r["group"] for r in train} & {r["group"] for r in held}
+    assert (
+        held.classes == records.classes and held.benchmark is None and held.name.startswith("ceiling_actions split 1")
+    )
+
+
+def test_files_that_are_not_as_indexed_are_named_and_the_command_too(tmp_path, film, counting):
+    for name in ("a", "b", "c"):
+        film(tmp_path / f"{name}.avi", counting[:4])
+    index_videos(tmp_path, workers=1, progress=False)
+    assert len(video_folder(tmp_path)) == 3
+    os.utime(tmp_path / "b.avi", (1, 1))
+    with pytest.raises(
+        ValueError, match=r"1 of the videos .* changed since they were indexed: b.avi. Run `videossl index"
+    ):
+        video_folder(tmp_path)
+    film(tmp_path / "b.avi", counting[:9])
+    with pytest.raises(ValueError, match=r"changed since they were indexed: b.avi"):
+        video_folder(tmp_path)
+    index_videos(tmp_path, workers=1, progress=False)
+    assert [len(record["frames"]) for record in video_folder(tmp_path)] == [4, 9, 4]
+    film(tmp_path / "d.avi", counting[:4])
+    with pytest.raises(ValueError, match=r"1 of the videos .* are not in the index yet: d.avi. Run `videossl index"):
+        video_folder(tmp_path)
