@@ -1,0 +1,214 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.base import Trunk, by_frame
+from videossl.training.draws import Draws, loader
+from videossl.training.fit import fit
+from videossl.training.schedules import cosine
+
+TIGHT = ShuffleAndLearn(far=12, near=4, different=0.0)
+
+
+def counting(frames: int, motion: np.ndarray | None = None) -> dict:
+    """A video in which frame i has value i, evenly moving where nothing else is said."""
+    values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
+    return {
+        "frames": values,
+        "motion": np.ones(frames - 1, np.float32) if motion is None else motion,
+        "name": "counting",
+    }
+
+
+def shown(method: ShuffleAndLearn, record: dict, seed: int) -> tuple[list[int], int]:
+    """Numbers of the frames shown (the first of each clip), and the answer."""
+    example = method.sample(record, np.random.default_rng(seed))
+    return example["clips"][:, 0, 0, 0, 0].tolist(), example["answer"]
+
+
+def test_right_tuples_are_in_order_and_wrong_ones_have_their_middle_outside():
+    seen = {(0, "before"): 0, (0, "after"): 0, (1, "between"): 0}
+    for seed in range(400):
+        (first, middle, last), answer = shown(TIGHT, counting(60), seed)
+        b, d = min(first, last), max(first, last)
+        assert d - b == TIGHT.far
+        where = "before" if middle < b else "after" if middle > d else "between"
+        seen[answer, where] += 1  # a KeyError is a wrong label
+        if answer == 0:
+            gap = b - middle if where == "before" else middle - d
+            assert TIGHT.near <= gap <= 2 * TIGHT.near  # a and e lie outside [b, d], near it
+    assert min(seen.values()) > 50
+
+
+def test_the_five_moments_are_in_order_and_inside_the_video():
+    rng = np.random.default_rng(0)
+    method = dataclasses.replace(TIGHT, length=4)
+    for frames in (method.span, method.span + 1, 90):
+        for _ in range(200):
+            a, b, c, d, e = method.moments(frames, np.ones(frames - 1), rng)
+            assert 0 <= a < b < c < d < e <= frames - method.length
+
+
+def test_a_tuple_run_backwards_keeps_its_answer():
+    forwards = backwards = 0
+    for seed in range(200):
+        (first, middle, last), answer = shown(TIGHT, counting(60), seed)
+        assert answer == (min(first, last) < middle < max(first, last))
+        forwards, backwards = forwards + (first < last), backwards + (first > last)
+    assert min(forwards, backwards) > 60
+
+
+def test_clips_of_a_backward_tuple_run_backwards_too():
+    method = dataclasses.replace(TIGHT, length=4)
+    directions = set()
+    for seed in range(30):
+        clips = method.sample(counting(60), np.random.default_rng(seed))["clips"][..., 0, 0, 0].int()  # (3, 4)
+        steps = clips.diff(dim=1).unique().tolist()
+        assert len(steps) == 1 and steps[0] == (1 if clips[0, 0] < clips[2, 0] else -1)
+        directions.add(steps[0])
+    assert directions == {1, -1}
+
+
+@pytest.mark.parametrize("negatives", [0.75, 0.5])
+def test_answers_are_balanced_as_configured(negatives):
+    method = dataclasses.replace(TIGHT, negatives=negatives)
+    record, count = counting(60), 3000
+    right = sum(method.sample(record, np.random.default_rng([7, n]))["answer"] for n in range(count))
+    spread = (negatives * (1 - negatives) / count) ** 0.5
+    assert abs(right / count - (1 - negatives)) < 4 * spread
+    assert method.chance["accuracy"] == max(negatives, 1 - negatives)
+
+
+def test_wrong_middles_come_from_before_and_after_alike():
+    before = after = 0
+    for seed in range(1000):
+        (first, middle, last), answer = shown(TIGHT, counting(60), seed)
+        if answer == 0:
+            before, after = before + (middle < min(first, last)), after + (middle > max(first, last))
+    assert abs(before - after) < 4 * (before + after) ** 0.5
+
+
+def test_windows_are_drawn_in_proportion_to_their_motion():
+    motion = np.ones(199, np.float32)
+    motion[100:] = 9
+    rng = np.random.default_rng(0)
+    starts = np.array([TIGHT.moments(200, motion, rng)[1] - TIGHT.near for _ in range(4000)])
+    windows = 200 - TIGHT.span + 1
+    weight = np.convolve(motion, np.ones(TIGHT.span - 1), "valid")[:windows]
+    expected = np.histogram(np.arange(windows), 8, (0, windows), weights=weight / weight.sum())[0] * len(starts)
+    found = np.histogram(starts, 8, (0, windows))[0]
+    assert ((found - expected) ** 2 / expected).sum() < 24.3  # chi squared, 7 degrees of freedom, p = 0.001
+    even = np.array([TIGHT.moments(200, None, rng)[1] for _ in range(4000)])
+    assert abs(even.mean() - TIGHT.near - (windows - 1) / 2) < 4
+
+
+def test_an_ambiguous_middle_is_passed_over_where_there_is_a_clear_one():
+    frames = torch.zeros(200, 3, 8, 8, dtype=torch.uint8)
+    frames[150:] = (4 * torch.arange(50, dtype=torch.uint8))[:, None, None, None]
+    record = {"frames": frames, "name": "late mover"}
+    method = dataclasses.replace(TIGHT, different=1.0, tries=200, motion=False)
+    for seed in range(10):
+        clips = method.sample(record, np.random.default_rng(seed))["clips"]
+        assert clips.float().mean((1, 2, 3, 4)).unique().numel() > 1
+
+
+def test_videos_that_cannot_be_asked_are_refused_in_words():
+    still = {**counting(60), "motion": np.zeros(59, np.float32)}
+    for record, reason in [
+        (counting(TIGHT.span - 1), "fewer than the 21 frames"),
+        (still, "nothing moves"),
+        ({"frames": counting(60)["frames"]}, "no motion profile"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            TIGHT.check(record)
+    constant = {"frames": torch.full((60, 3, 8, 8), 7, dtype=torch.uint8)}
+    with pytest.raises(ValueError, match="are the same"):
+        dataclasses.replace(TIGHT, motion=False).sample(constant, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="leaves no room"):
+        ShuffleAndLearn(far=1)
+
+
+class Tiny(Trunk):
+    """Two convolutions: enough for a toy, a second to train."""
+
+    def __init__(self):
+        super().__init__(dim=16, length=1, size=16, resize=(16, 16), colours=((0.5,) * 3, (0.25,) * 3))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)
+        )
+
+    def maps(self, clips):
+        return by_frame(self.body[:4], self.normalise(clips)).transpose(1, 2)
+
+    def forward(self, clips):
+        return by_frame(self.body, self.normalise(clips)).mean(1)
+
+
+def falling(seed: int) -> dict:
+    """A bright bar that crosses the picture once, over a texture of its own."""
+    rng = np.random.default_rng(seed)
+    frames = np.repeat(rng.integers(0, 60, (1, 3, 16, 16), dtype=np.uint8), 30, 0)
+    for t in range(30):
+        top = t // 2
+        frames[t, :, top : top + 2] = 250
+    return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"falling{seed}"}
+
+
+TOY = ShuffleAndLearn(far=10, near=5, different=0.0, negatives=0.5, jitter=0, light=0.0, hidden=32)
+
+
+def learn(method: ShuffleAndLearn, records: list[dict], steps: int) -> nn.Module:
+    torch.manual_seed(0)
+    net = method.build(Tiny())
+    batches = loader(Draws(records, method.sample, 0), 32)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in fit(net, batches, optimizer, steps, cosine(3e-3)):
+        pass
+    return net.eval()
+
+
+def accuracy(net: nn.Module, method: ShuffleAndLearn, records: list[dict]) -> float:
+    with torch.no_grad():
+        batch = next(iter(loader(Draws(records, method.sample, 1), 400)))
+        return net(batch)[1]["accuracy"].item()
+
+
+def test_it_learns_a_toy_in_seconds():
+    net = learn(TOY, [falling(i) for i in range(40)], steps=250)
+    assert accuracy(net, TOY, [falling(100 + i) for i in range(20)]) > 0.9
+
+
+def fading(seed: int) -> dict:
+    """Nothing but a fade over a texture: what a camera's exposure does."""
+    rng = np.random.default_rng(seed)
+    texture = rng.integers(60, 160, (1, 3, 16, 16))
+    frames = (texture + np.linspace(0, 80, 30)[:, None, None, None]).round().astype(np.uint8)
+    return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"fading{seed}"}
+
+
+def test_a_fade_alone_does_not_give_the_order_away():
+    train, test = [fading(i) for i in range(40)], [fading(100 + i) for i in range(20)]
+    assert accuracy(learn(TOY, train, 250), TOY, test) > 0.8  # left alone, it is a shortcut
+    treated = dataclasses.replace(TOY, light=0.4)
+    assert accuracy(learn(treated, train, 250), treated, test) < 0.75
+
+
+def test_the_three_pictures_share_one_trunk_and_the_middle_one_matters():
+    net = TOY.build(Tiny()).eval()
+    assert len([m for m in net.modules() if isinstance(m, Trunk)]) == 1
+    clips = torch.rand(4, 3, 1, 3, 16, 16)
+    other = clips.clone()
+    other[:, 1] = torch.rand(4, 1, 3, 16, 16)
+    assert not torch.allclose(net.predict({"clips": clips}), net.predict({"clips": other}))
+
+
+def test_uniform_logits_cost_log_2():
+    net = TOY.build(Tiny())
+    nn.init.zeros_(net.order[-1].weight)
+    nn.init.zeros_(net.order[-1].bias)
+    loss, _ = net({"clips": torch.rand(4, 3, 1, 3, 16, 16), "answer": torch.tensor([0, 1, 0, 1])})
+    assert loss.item() == pytest.approx(np.log(2), abs=1e-6)
