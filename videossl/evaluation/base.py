@@ -1,0 +1,123 @@
+"""What the protocols share: labels, draws of few of them, and scores.
+
+A protocol is a frozen dataclass: its fields are the hyper-parameters, so they are also the command line and what a
+result records. `score(encoder, train, test, seed)` returns `Scores` and leaves the encoder's trunk as it is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videossl.evaluation.features import Features
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a protocol found.
+
+    `tested` says which test videos were evaluated, as positions in the list that was given; `predictions`, `confusion`
+    and `neighbours` speak of these. A video that cannot be read is in `failed` and counts in no number.
+    """
+
+    metrics: dict[str, float]  # shares, from 0 to 1
+    tested: list[int]  # positions in the test list
+    trained: int  # training videos used
+    failed: dict[str, str]  # test video -> why it could not be read
+    train_failed: dict[str, str] = field(default_factory=dict)  # the same of training videos
+    predictions: list[int] | None = None  # a class for each tested video
+    confusion: list[list[int]] | None = None  # tested videos: rows are true classes, columns predicted ones
+    neighbours: list[list[int]] | None = None  # of each tested video: positions in the training list, nearest first
+
+    @property
+    def evaluated(self) -> int:
+        """Number of test videos behind the numbers."""
+        return len(self.tested)
+
+
+def labels_of(records: Sequence[dict], protocol: str) -> list[int]:
+    """The records' labels.
+
+    Raises:
+        ValueError: there are no records, or one has no label.
+    """
+    if len(records) == 0:
+        raise ValueError(f"{protocol} needs videos, but a list is empty")
+    for record in records:
+        if "label" not in record:
+            raise ValueError(f"{protocol} needs labels, but {record['name']} has none")
+    return [int(record["label"]) for record in records]
+
+
+def number_of_classes(train: Sequence[dict], test: Sequence[dict]) -> int:
+    """As many as the data set names in `classes`, else one more than the largest label."""
+    named = getattr(train, "classes", None)
+    return len(named) if named else 1 + max(int(record["label"]) for record in [*train, *test])
+
+
+def few(records: Sequence[dict], each: int, seed: int) -> list[dict]:
+    """Exactly `each` videos of every class that occurs, in the records' order.
+
+    The draw depends on the records' labels and their order and on the seed, so it is the same for every trunk; that of
+    a smaller `each` is part of it.
+
+    Raises:
+        ValueError: a class has fewer.
+    """
+    labels = np.array([int(record["label"]) for record in records])
+    drawn = []
+    for label in np.unique(labels):
+        of_class = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        if len(of_class) < each:
+            names = getattr(records, "classes", None)
+            raise ValueError(
+                f"{each} labelled videos a class were asked for, but class {names[label] if names else label} has "
+                f"{len(of_class)}: ask for at most that many"
+            )
+        drawn += of_class[:each].tolist()
+    return [records[n] for n in sorted(drawn)]
+
+
+def classified(
+    train_labels: Sequence[int],
+    train_failed: dict[str, str],
+    test: Features,
+    clips: Tensor,
+    videos: Tensor,
+    classes: int,
+) -> Scores:
+    """Scores of a classifier.
+
+    Args:
+        train_labels: of the training videos that were used.
+        train_failed: training videos that could not be read, and why.
+        test: what was classified.
+        clips: (N, V) the class of each clip.
+        videos: (N,) the class of each video.
+        classes: how many there are.
+
+    Returns: metrics are "video_accuracy", "clip_accuracy" (every clip of every video counts once), "chance" (guessing
+        one of the classes of the training videos, all alike) and "majority" (always answering the class with the most
+        training videos; the lowest of them where several have).
+    """
+    truth = test.labels
+    occur = Counter(sorted(train_labels))
+    majority = occur.most_common(1)[0][0]
+    confusion = torch.bincount(truth * classes + videos, minlength=classes**2).view(classes, classes)
+    return Scores(
+        metrics={
+            "video_accuracy": (videos == truth).double().mean().item(),
+            "clip_accuracy": (clips == truth[:, None]).double().mean().item(),
+            "chance": 1 / len(occur),
+            "majority": (truth == majority).double().mean().item(),
+        },
+        tested=test.kept,
+        trained=len(train_labels),
+        failed=test.failed,
+        train_failed=train_failed,
+        predictions=videos.tolist(),
+        confusion=confusion.tolist(),
+    )

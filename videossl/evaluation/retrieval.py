@@ -1,0 +1,73 @@
+"""Retrieval: is one of the training videos most like a test video of its class?
+
+Source: Xu et al., "Self-supervised Spatiotemporal Learning via Video Clip Order Prediction", CVPR 2019, section 4.4;
+Buechler et al., "Improving Spatiotemporal Self-Supervision by Deep Reinforcement Learning", ECCV 2018.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import comb
+
+from videossl.evaluation.base import Scores, labels_of
+from videossl.evaluation.features import Encoder, nearest
+from videossl.evaluation.views import Views
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Recall at k: the share of test videos with at least one of their class among the k nearest training videos.
+
+    A video's feature is the mean over its clips (each the mean over its crops) of what the trunk returns, which for
+    convolutional trunks is pooled. Neighbours are ranked by cosine, on features that are neither centred nor scaled; of
+    equally near ones the first in the list comes first.
+    """
+
+    ks: tuple[int, ...] = (1, 5, 10, 20, 50)  # neighbours looked at
+    views: Views = field(default_factory=Views)  # of training and test videos
+
+    def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
+        """Nothing is drawn, so the seed changes nothing.
+
+        Returns: metrics are "R@k" for every k, and "chance R@k": what a random order of the training videos is expected
+            to score.
+
+        Raises:
+            ValueError: a label is missing, a video is in both lists, or there are fewer training videos than a k.
+        """
+        for records in (train, test):
+            labels_of(records, "retrieval")
+        names = {record["name"] for record in train}
+        both = [record["name"] for record in test if record["name"] in names]
+        if both:
+            raise ValueError(
+                f"{len(both)} test videos are also training videos and would find themselves; the first is {both[0]}"
+            )
+        self._check(len(train))
+        gallery, asked = encoder.features(train, self.views), encoder.features(test, self.views)
+        m = len(gallery.kept)
+        self._check(m)
+        _, index = nearest(asked.videos, gallery.videos, max(self.ks), encoder.device)
+        hits = gallery.labels[index] == asked.labels[:, None]  # (N, k)
+        relevant = Counter(gallery.labels.tolist())
+        metrics = {f"R@{k}": hits[:, :k].any(1).double().mean().item() for k in self.ks}
+        for k in self.ks:
+            expected = [by_chance(m, relevant[label], k) for label in asked.labels.tolist()]
+            metrics[f"chance R@{k}"] = sum(expected) / len(expected)
+        return Scores(
+            metrics=metrics,
+            tested=asked.kept,
+            trained=m,
+            failed=asked.failed,
+            train_failed=gallery.failed,
+            neighbours=[[gallery.kept[i] for i in row] for row in index.tolist()],
+        )
+
+    def _check(self, videos: int) -> None:
+        if not self.ks or min(self.ks) < 1 or max(self.ks) > videos:
+            raise ValueError(f"ks are {self.ks}, but there are {videos} training videos to find: ask for 1 to {videos}")
+
+
+def by_chance(gallery: int, relevant: int, k: int) -> float:
+    """Probability that k of `gallery` videos, drawn without looking, hold one of the `relevant` ones."""
+    return 1 - comb(gallery - relevant, k) / comb(gallery, k)
