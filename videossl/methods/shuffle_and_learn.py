@@ -5,7 +5,8 @@ section 3; network after the authors' release (tuple_train.prototxt).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import combinations
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ class ShuffleAndLearn:
     motion: bool = True  # draw windows in proportion to their motion (record["motion"], from the index); else evenly
     jitter: int = 4  # pixels by which each picture is shifted apart from the others, against matching of borders
     light: float = 0.1  # change of brightness and contrast of each picture, against fades and exposure drift
-    hidden: int = 0  # units between the three features and the answer; 0 is the paper's one linear layer
+    head: Literal["linear", "mlp", "pairs"] = "linear"  # see ShuffleAndLearnNet
+    hidden: int = 256  # units of the mlp and pairs heads
 
     answers: ClassVar[tuple[str, ...]] = ("out of order", "in order")
 
@@ -50,9 +52,10 @@ class ShuffleAndLearn:
         return {"accuracy": max(self.negatives, 1 - self.negatives)}
 
     def __post_init__(self):
-        if not (self.far >= 2 and self.near >= 1 and self.length >= 1 and self.tries >= 1):
+        if not (self.length >= 1 and self.far >= 2 * self.length and self.near >= self.length and self.tries >= 1):
             raise ValueError(
-                f"c lies between b and d, a before b, e after d: {self} leaves no room (far >= 2, near >= 1)"
+                f"no two pictures may share a frame, so with length {self.length} far must be {2 * self.length} or more "
+                f"and near {self.length} or more, but they are {self.far} and {self.near}"
             )
         if not 0 <= self.negatives <= 1:
             raise ValueError(f"negatives is a share, within [0, 1], but {self.negatives} was given")
@@ -109,20 +112,30 @@ class ShuffleAndLearn:
 
 
 class ShuffleAndLearnNet(Net):
-    """The trunk on each of three pictures, and layers on the three features side by side."""
+    """The trunk on each of three pictures, and a head on their features.
+
+    "linear" is the paper's: one layer on the three features side by side, below which CaffeNet has two layers of its
+    own. "mlp" has a hidden layer with batch norm, for trunks that end in a pooling. "pairs" looks at how far apart each
+    two of the features are, |f_i - f_j|, through a hidden layer: what is between is near to both. It learns within
+    minutes what the others need far longer for (README, "What the demo found").
+    """
 
     def __init__(self, trunk, method):
         super().__init__()
         self.trunk = trunk
         self.jitter = method.jitter
         self.light = method.light
-        answers = len(method.answers)
-        if method.hidden:
+        dim, hidden, answers = trunk.dim, method.hidden, len(method.answers)
+        self.pair = None
+        if method.head == "linear":
+            self.order = nn.Linear(3 * dim, answers)
+        elif method.head == "mlp":
             self.order = nn.Sequential(
-                nn.Linear(3 * trunk.dim, method.hidden), nn.ReLU(), nn.Linear(method.hidden, answers)
+                nn.Linear(3 * dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, answers)
             )
         else:
-            self.order = nn.Linear(3 * trunk.dim, answers)
+            self.pair = nn.Sequential(nn.BatchNorm1d(dim), nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+            self.order = nn.Linear(3 * hidden, answers)
 
     def predict(self, batch):
         """Logits (B, 2) of out of order, in order."""
@@ -134,7 +147,10 @@ class ShuffleAndLearnNet(Net):
             clips = augment.light(clips, self.light, self.light)
         else:
             clips = augment.centre(tape, self.trunk.size).unflatten(1, clips.shape[1:3])
-        return self.order(encode(self.trunk, clips).flatten(1))
+        f = encode(self.trunk, clips)  # (B, 3, dim)
+        if self.pair is not None:
+            f = torch.stack([self.pair((f[:, i] - f[:, j]).abs()) for i, j in combinations(range(3), 2)], 1)
+        return self.order(f.flatten(1))
 
     def forward(self, batch):
         return classify(self.predict(batch), torch.as_tensor(batch["answer"]))

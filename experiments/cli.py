@@ -1,0 +1,96 @@
+"""The command `videossl`: one or two words say what to do, the rest is that command's own dataclass.
+
+Modules are imported only when their command runs, so that `videossl --help` answers at once.
+"""
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """What stands behind a command's name."""
+
+    module: str  # of videossl
+    config: str  # the dataclass that is its command line
+    run: str  # the function that takes it
+    about: str
+
+
+COMMANDS = {
+    "demo": Command("experiments.demo", "Demo", "demo", "everything below, on simulated actions"),
+    "simulate actions": Command(
+        "robot.actions",
+        "SimulateActions",
+        "simulate_actions",
+        "film a simulated humanoid's actions, in UCF101's layout",
+    ),
+    "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
+    "pretrain": Command("experiments.pretrain", "Pretrain", "pretrain", "learn a trunk from videos without labels"),
+    "resume": Command("experiments.pretrain", "Resume", "resume", "go on with a pretraining run that was stopped"),
+    "evaluate": Command(
+        "experiments.evaluate", "Evaluate", "evaluate", "score trunks: fine-tune, linear probe, k-NN, retrieval"
+    ),
+    "report": Command("experiments.report", "Report", "report", "one HTML page of runs and their scores"),
+}
+
+
+def overview() -> str:
+    """What `videossl --help` prints."""
+    listed = [f"  {name:<18} {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: videossl COMMAND [OPTIONS]",
+            "",
+            "Learn visual representations without labels, from video.",
+            "",
+            *listed,
+            "",
+            "`videossl COMMAND --help` lists a command's options. Begin with `videossl demo`.",
+        ]
+    )
+
+
+def main() -> None:
+    """Run a command. What its user can mend is said in one line; VIDEOSSL_TRACEBACK=1 shows where it came from."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return
+    if arguments[0] == "--version":
+        print(importlib.metadata.version("videossl"))
+        return
+    words = next((n for n in (2, 1) if " ".join(arguments[:n]) in COMMANDS), None)
+    if words is None:
+        sys.exit(f"videossl: there is no command {' '.join(arguments[:2])!r}; there are: {', '.join(COMMANDS)}")
+    name = " ".join(arguments[:words])
+    try:
+        run(name, arguments[words:])
+    except KeyboardInterrupt:
+        sys.exit("videossl: interrupted")
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("VIDEOSSL_TRACEBACK"):
+            raise
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        sys.exit(f"videossl: {error}{notes}")
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Read a command's options and run it."""
+    import tyro
+
+    command = COMMANDS[name]
+    module = importlib.import_module(f"videossl.{command.module}")
+    config = tyro.cli(
+        getattr(module, command.config),
+        prog=f"videossl {name}",
+        args=arguments,
+        config=(tyro.conf.CascadeSubcommandArgs,),
+    )
+    getattr(module, command.run)(config)
+
+
+if __name__ == "__main__":
+    main()

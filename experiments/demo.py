@@ -1,0 +1,103 @@
+"""Everything on simulated actions, from collecting to the report: `videossl demo`."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from videossl.datasets.index import index_videos
+from videossl.evaluation.finetune import FineTune
+from videossl.evaluation.knn import KNN
+from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.retrieval import Retrieval
+from videossl.evaluation.views import Views
+from videossl.experiments.comparison import Clock, compare
+from videossl.experiments.console import console
+from videossl.experiments.data import Videos
+from videossl.experiments.devices import Devices
+from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.pretrain import Pretrain
+from videossl.experiments.runs import write_json
+from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.small import Small
+from videossl.robot.actions import SimulateActions, simulate_actions
+from videossl.training.checkpoints import plain
+
+VIEWS = Views(clips=8, crops=1)  # eight frames of a video, their centre
+ENGINE = Devices(accelerator="cpu", threads=1)  # a net this small gains nothing from more, and workers decode beside it
+CLIPS = Views(clips=4, length=8, stride=5, crops=1)  # for fine-tuning: the mean over 8 frames
+LABELS = 5  # labelled videos a class, for the linear probe and fine-tuning
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Film simulated actions, learn a trunk from them without labels, and compare it with its random initialisation.
+
+    Stopped, the same command goes on where it was. It ends with a table and a page to look at.
+    """
+
+    out: Path = Path("runs/demo")  # folder for the videos, the runs, the scores and the report
+    seeds: tuple[int, ...] = (0, 1, 2)  # each pretrains and evaluates once more
+    groups: int = 80  # of actor, room, light and viewpoint; each has a video of every of the 15 actions
+    steps: int = 1000  # of pretraining
+    epochs: int = 40  # of fine-tuning
+    workers: int = 2  # processes that film and decode
+    quick: bool = False  # see that it works: few videos, steps and one seed, no result worth quoting
+
+
+def demo(config: Demo) -> None:
+    """Do what has not been done yet, and say what came of it."""
+    if config.quick:
+        config = replace(config, seeds=config.seeds[:1], groups=12, steps=60, epochs=3)
+    actions, clock = config.out / "actions", Clock()
+    clock.start("simulate", f"film {15 * config.groups} videos of simulated actions")
+    simulate_actions(SimulateActions(actions, config.groups, frames=48, size=56, workers=config.workers))
+    clock.start("index", "index them")
+    index_videos(actions, workers=config.workers)
+
+    videos = Videos(actions, size=(56, 56))
+    found = compare(
+        config.out,
+        config.seeds,
+        lambda seed, run: pretraining(config, videos, seed, run),
+        lambda seed, run: evaluation(config, videos, seed, run),
+        clock,
+    )
+    command = "videossl demo" + " --quick" * config.quick
+    write_json(config.out / "demo.json", {"command": command, "config": plain(config), **found})
+    total = sum(found["seconds"].values())
+    console.print(f"{total:.0f} s; all numbers: {config.out}/demo.json; to look at: {config.out}/report.html")
+
+
+def pretraining(config: Demo, videos: Videos, seed: int, run: Path) -> Pretrain:
+    """Tuples of a third of a second, in which a movement goes one way; a small net on single frames."""
+    return Pretrain(
+        videos,
+        run,
+        method=ShuffleAndLearn(far=4, near=4, negatives=0.5, jitter=2, head="pairs"),
+        trunk=Small(length=1),
+        steps=config.steps,
+        batch=32,
+        optimizer="adamw",
+        rate=2e-3,
+        drops=(),
+        decay=0.05,
+        seed=seed,
+        workers=config.workers,
+        save=max(10, config.steps // 40 * 10),
+        engine=ENGINE,
+    )
+
+
+def evaluation(config: Demo, videos: Videos, seed: int, run: Path) -> Evaluate:
+    """That run beside a random initialisation of the same seed."""
+    return Evaluate(
+        (str(run), "random"),
+        videos,
+        seeds=(seed,),
+        out=config.out / "evaluation",
+        workers=config.workers,
+        knn=KNN(views=VIEWS),
+        retrieval=Retrieval(views=VIEWS),
+        linear=LinearProbe(labels=LABELS, penalty=0.01, views=VIEWS),
+        finetune=FineTune(epochs=config.epochs, batch=15, rate=2e-3, head=50.0, labels=LABELS, views=CLIPS),
+        engine=ENGINE,
+    )

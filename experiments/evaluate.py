@@ -1,0 +1,241 @@
+"""Score trunks by what their features are good for: `videossl evaluate`.
+
+Each (trunk, protocol, split, seed) gives one JSON file, written when it is done: a command that was stopped goes on
+where it left off. Files say which videos were evaluated, and bear a benchmark's name only if all of its videos were.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch.nn import functional as F
+
+from videossl.datasets.records import Records
+from videossl.evaluation.base import Scores
+from videossl.evaluation.features import Encoder
+from videossl.evaluation.finetune import FineTune
+from videossl.evaluation.knn import KNN
+from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.retrieval import Retrieval
+from videossl.experiments.console import console, quiet
+from videossl.experiments.data import Videos, fingerprint
+from videossl.experiments.devices import Devices
+from videossl.experiments.results import print_table
+from videossl.experiments.runs import versions, write_json
+from videossl.models.base import Trunk
+from videossl.training import checkpoints
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score one or several trunks, side by side, by the protocols of the field."""
+
+    trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
+    data: Annotated[Videos, tyro.conf.arg(name="")]
+    protocols: tuple[Literal["knn", "retrieval", "linear", "finetune"], ...] = (
+        "knn",
+        "retrieval",
+        "linear",
+        "finetune",
+    )
+    splits: tuple[Literal[1, 2, 3], ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
+    seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
+    out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given
+    workers: int = 2  # processes that decode, for each device
+    batch: int = 64  # clips that go through the trunk at once
+    knn: KNN = field(default_factory=KNN)
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    linear: LinearProbe = field(default_factory=LinearProbe)
+    finetune: FineTune = field(default_factory=FineTune)
+    engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trunk to be scored, and where it comes from."""
+
+    name: str  # in file names and tables
+    kind: Literal["pretrained", "random"]
+    config: object  # the trunk's dataclass
+    path: Path | None  # of the checkpoint
+    about: dict  # what the result records of the checkpoint: method, step, seed
+
+    def trunk(self, seed: int) -> Trunk:
+        """With its learned weights, or new ones drawn by the seed."""
+        if self.path is not None:
+            return checkpoints.load_trunk(self.path)
+        torch.manual_seed(seed)
+        return self.config.build().eval()
+
+
+def evaluate(config: Evaluate) -> None:
+    """Score all that is asked for, and print the table."""
+    print_table(score(config))
+
+
+def score(config: Evaluate) -> list[dict]:
+    """Score all that is asked for; returns the results.
+
+    Raises:
+        FileNotFoundError: a run, list or index is not there.
+        FileExistsError: the results' folder holds results of other weights, videos or options.
+        ValueError: the videos, labels or options do not suit a protocol.
+    """
+    quiet()
+    subjects = find_subjects(config.trunks)
+    out = config.out or default_folder(subjects)
+    fabric = config.engine.launch()
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for split in config.splits:
+        for subject in subjects:
+            for seed in config.seeds:
+                trunk = subject.trunk(seed)
+                train, test = (config.data.records(part, split, trunk.resize) for part in (True, False))
+                if fabric.is_global_zero and subject is subjects[0] and seed == config.seeds[0]:
+                    console.print(f"{train.summary()}\n{test.summary()}")
+                encoder = Encoder(trunk, fabric, config.workers, config.batch)
+                for name in config.protocols:
+                    results.append(score_one(config, subject, encoder, name, train, test, split, seed, out))
+    if fabric.is_global_zero:
+        console.print(f"results: {out}")
+    return results
+
+
+def score_one(
+    config: Evaluate,
+    subject: Subject,
+    encoder: Encoder,
+    name: str,
+    train: Records,
+    test: Records,
+    split: int,
+    seed: int,
+    out: Path,
+) -> dict:
+    """One result: read where it is there already, else computed and written."""
+    protocol = getattr(config, name)
+    path = out / f"{subject.name}-{name}-split{split}-seed{seed}.json"
+    asked = {
+        "name": name,
+        "protocol": checkpoints.plain(protocol),
+        "views": checkpoints.plain(protocol.views.resolved(encoder.trunk)),
+        "checkpoint": {"kind": subject.kind, **subject.about, "weights": weights(encoder.trunk)},
+        "trunk": checkpoints.plain(subject.config),
+        "split": split,
+        "seed": seed,
+        "data": {part: fingerprint(records) for part, records in (("train", train), ("test", test))},
+    }
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known["asked"] != asked:
+            changed = [key for key in asked if known["asked"].get(key) != asked[key]]
+            raise FileExistsError(
+                f"{path} is there, of another {', '.join(changed)}: name another --out, or move it away"
+            )
+        return known
+    begin = time.perf_counter()
+    scores = protocol.score(encoder, train, test, seed)
+    dataset = describe(train, test, scores)
+    result = {
+        "title": f"{subject.name}: {name} on {dataset['title']}",
+        "subject": subject.name,
+        "path": None if subject.path is None else str(subject.path),
+        "asked": asked,
+        "dataset": dataset,
+        "metrics": scores.metrics,
+        "confusion": scores.confusion,
+        "seconds": round(time.perf_counter() - begin, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+    }
+    if encoder.fabric.is_global_zero:
+        if scores.neighbours is not None:
+            keep_neighbours(path.with_suffix(".npz"), scores, train, test)
+        write_json(path, result)
+        shown = ", ".join(f"{k} {v:.3f}" for k, v in scores.metrics.items() if "chance" not in k and k != "majority")
+        console.print(f"  {result['title']}: {shown} ({result['seconds']:.0f} s)")
+    return result
+
+
+def find_subjects(names: tuple[str, ...]) -> list[Subject]:
+    """What the command line's words stand for.
+
+    Raises:
+        ValueError: nothing was named, or `random` without a run to take the trunk from.
+    """
+    paths = [Path(name) for name in names if name != "random"]
+    if not paths:
+        raise ValueError(
+            "name at least one run folder or checkpoint to evaluate; `random` beside it has the same trunk"
+        )
+    subjects = []
+    for path in paths:
+        content = checkpoints.load(path)
+        about = {"method": content["method"], "step": content["step"], "seed": content["seed"]}
+        folder = path if path.is_dir() else path.parent
+        subjects.append(
+            Subject(folder.resolve().name, "pretrained", checkpoints.restore(content["trunk"]), path, about)
+        )
+    if "random" in names:
+        configs = list(dict.fromkeys(subject.config for subject in subjects))
+        for config in configs:
+            name = "random" if len(configs) == 1 else f"random-{type(config).__name__.lower()}"
+            subjects.append(Subject(name, "random", config, None, {"method": None, "step": None}))
+    if len({subject.name for subject in subjects}) < len(subjects):
+        raise ValueError(f"two runs have the same folder name: {[subject.name for subject in subjects]}")
+    return subjects
+
+
+def default_folder(subjects: list[Subject]) -> Path:
+    """Beside the first checkpoint."""
+    path = subjects[0].path
+    return (path if path.is_dir() else path.parent) / "evaluation"
+
+
+def weights(trunk: Trunk) -> str:
+    """A name for just these weights."""
+    digest = hashlib.sha256()
+    for name, value in trunk.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def describe(train: Records, test: Records, scores: Scores) -> dict:
+    """What was evaluated: N of M videos. A benchmark's name stands alone only where none of its videos is missing."""
+    parts = {}
+    for part, records, failed in (("train", train, scores.train_failed), ("test", test, scores.failed)):
+        missing = {**records.missing, **{name: f"unreadable: {why}" for name, why in failed.items()}}
+        parts[part] = {"listed": records.listed, "missing": len(missing), "reasons": dict(list(missing.items())[:20])}
+    parts["train"]["used"], parts["test"]["used"] = scores.trained, scores.evaluated
+    complete = not parts["train"]["missing"] and not parts["test"]["missing"]
+    title = test.name.removesuffix(" test")
+    if not complete:
+        counts = [f"{parts[part]['used']} of {parts[part]['listed']} {part}" for part in ("train", "test")]
+        title = f"a subset of {title} ({', '.join(counts)} videos)"
+    return {"title": title, "benchmark": test.benchmark, "complete": complete, "classes": test.classes, **parts}
+
+
+def keep_neighbours(
+    path: Path, scores: Scores, train: Records, test: Records, queries: int = 8, height: int = 72
+) -> None:
+    """Save small middle frames of some test videos, evenly spread over the list, and of their nearest neighbours."""
+    chosen = np.linspace(0, scores.evaluated - 1, min(queries, scores.evaluated)).round().astype(int)
+    rows, labels = [], []
+    for row in chosen:
+        shown = [test[scores.tested[row]], *(train[n] for n in scores.neighbours[row][:5])]
+        pictures = torch.stack(
+            [r["frames"][np.array(len(r["frames"]) // 2)].float() for r in shown]
+        )  # (1 + k, C, H, W)
+        width = round(height * pictures.shape[-1] / pictures.shape[-2])
+        rows.append(F.interpolate(pictures, (height, width), mode="area").round().byte().numpy())
+        labels.append([record["label"] for record in shown])
+    np.savez_compressed(path, pictures=np.stack(rows), labels=np.array(labels))

@@ -1,0 +1,276 @@
+"""Learn a trunk from videos without labels: `videossl pretrain`.
+
+A run's folder holds all that is needed to run it again and to look at it: config.json (every field, versions, the
+data's fingerprint), log.jsonl and tensorboard/, checkpoint.pt, result.json (the pretext on held-out videos) and
+examples.npz (what was asked of some of them, and answered).
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from lightning.fabric import Fabric
+from torch.nn import functional as F
+from tyro.conf import subcommand
+
+from videossl.datasets.records import Records, by_group
+from videossl.experiments.console import console, quiet
+from videossl.experiments.data import Videos, fingerprint
+from videossl.experiments.devices import Devices
+from videossl.experiments.runs import Log, versions, write_json
+from videossl.methods.base import Method, Net
+from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.c3d import C3D
+from videossl.models.caffenet import CaffeNet
+from videossl.models.r3d import R3D, R21D
+from videossl.models.resnet import ResNet
+from videossl.models.s3d import S3D
+from videossl.models.small import Small
+from videossl.training import checkpoints
+from videossl.training.draws import Draws, loader
+from videossl.training.fit import fit
+from videossl.training.schedules import Schedule, cosine, steps
+
+Question = ShuffleAndLearn  # a union of methods is all the registry there is
+TrunkChoice = (
+    Annotated[CaffeNet, subcommand("caffenet")]
+    | Annotated[ResNet, subcommand("resnet")]
+    | Annotated[R3D, subcommand("r3d")]
+    | Annotated[R21D, subcommand("r21d")]
+    | Annotated[S3D, subcommand("s3d")]
+    | Annotated[C3D, subcommand("c3d")]
+    | Annotated[Small, subcommand("small")]
+)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Learn a trunk from the videos of a data set's training list, without their labels.
+
+    Defaults are those of Shuffle and Learn (Misra et al. 2016): CaffeNet, 100,000 steps of 128 tuples, SGD.
+    """
+
+    data: Annotated[Videos, tyro.conf.arg(name="")]
+    out: Path = Path("runs/pretrain")  # the run's folder, made anew
+    split: Literal[1, 2, 3] = 1  # whose training list is learned from
+    method: Question = field(default_factory=ShuffleAndLearn)
+    trunk: TrunkChoice = field(default_factory=CaffeNet)
+    steps: int = 100_000
+    batch: int = 128  # examples in a step, over all devices
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    rate: float = 1e-3  # peak learning rate, after 1 % of linear warm-up where it follows a cosine
+    drops: tuple[float, ...] = (0.8,)  # shares of the run after which the rate falls to a tenth; none: half a cosine
+    decay: float = 5e-4  # weight decay
+    clip: float | None = None  # largest norm of the gradient
+    held_out: float = 0.1  # share of the training list's groups that only measure the pretext
+    probes: int = 256  # examples from the held-out videos that it is measured on
+    seed: int = 0
+    workers: int = 2  # processes that decode, for each device
+    log: int = 10  # steps between two lines of the log
+    save: int = 500  # steps between two checkpoints, and two measurements on held-out videos
+    engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+
+    def __post_init__(self):
+        if self.save % self.log:
+            raise ValueError(
+                f"save must be a multiple of log, so that a run resumes at a line: {self.save}, {self.log}"
+            )
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped: the same examples, the same losses."""
+
+    run: tyro.conf.Positional[Path]  # its folder
+
+
+def resume(config: Resume) -> Path:
+    """Go on with a stopped run, from its last checkpoint."""
+    path = config.run / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{config.run} is no run: it has no config.json, which `videossl pretrain` writes")
+    stored = checkpoints.restore(json.loads(path.read_text())["config"])
+    return pretrain(dataclasses.replace(stored, out=config.run), resumed=True)
+
+
+def pretrain(config: Pretrain, resumed: bool = False) -> Path:
+    """Train, and measure the pretext on held-out videos; returns the run's folder.
+
+    Raises:
+        FileExistsError: the run's folder is there already, and this is no resumption.
+        ValueError: the data cannot be asked this question, or the checkpoint there is of another one.
+        FloatingPointError: the loss is not finite any more.
+    """
+    quiet()
+    if not resumed and config.out.exists() and any(config.out.iterdir()):
+        raise FileExistsError(
+            f"{config.out} exists: `videossl resume {config.out}` goes on with it; or name another --out"
+        )
+    fabric = config.engine.launch()
+    torch.manual_seed(config.seed)
+    trunk = config.trunk.build()
+    net = config.method.build(trunk).to(fabric.device)
+    optimizer = build_optimizer(config, net)
+    start = restore(config, net, optimizer) if resumed else 0
+
+    listed = config.data.records(True, config.split, trunk.resize)
+    train, held_out = by_group(usable(listed, config.method, fabric), config.held_out, config.seed)
+    draws = Draws(train, config.method.sample, config.seed)
+    probe = Draws(held_out, config.method.sample, config.seed)
+    draws[0]  # a wrong record or method shows here, not in a worker
+    if fabric.is_global_zero:
+        open_run(config, listed, train, held_out)
+    fabric.barrier()
+
+    batches = loader(
+        draws,
+        config.batch,
+        start=start,
+        workers=config.workers,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        pin=fabric.device.type == "cuda",
+    )
+    rate = schedule(config)
+    learning = fit(
+        net, batches, optimizer, config.steps, rate, start=start, seed=config.seed, clip=config.clip, fabric=fabric
+    )
+    title = f"pretrain {type(config.method).__name__}"
+    with Log(config.out, title, start, config.steps, config.batch, config.method.chance, fabric) as log:
+        for step, metrics in learning:
+            log.add(step, metrics)
+            saving = step % config.save == 0 or step == config.steps
+            if step % config.log == 0 or saving:
+                log.line(step, measure(net, probe, config, fabric) if saving else {})
+            if saving and fabric.is_global_zero:
+                parts = {"method": config.method, "trunk": config.trunk, "net": net, "optimizer": optimizer}
+                checkpoints.save(config.out / "checkpoint.pt", **parts, step=step, seed=config.seed)
+    result = measure(net, probe, config, fabric)
+    if fabric.is_global_zero:
+        conclude(config, net, probe, result, fabric)
+    fabric.barrier()
+    return config.out
+
+
+def usable(records: Records, method: Method, fabric: Fabric) -> list[dict]:
+    """Those that the method can be asked of; says how many are left out, and why.
+
+    Raises:
+        ValueError: none can.
+    """
+    kept, reasons = [], Counter()
+    for record in records:
+        try:
+            method.check(record)
+            kept.append(record)
+        except ValueError as error:
+            reasons[str(error)] += 1
+    if fabric.is_global_zero:
+        console.print(records.summary())
+        for reason, count in reasons.items():
+            console.print(f"  {count} of {len(records)} videos are left out of pretraining: {reason}")
+    if not kept:
+        raise ValueError(f"no video is left to pretrain on: {'; '.join(reasons)}")
+    return kept
+
+
+def build_optimizer(config: Pretrain, net: Net) -> torch.optim.Optimizer:
+    """Over all of the net's parameters that are trained."""
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(trained, lr=config.rate, momentum=0.9, weight_decay=config.decay)
+    return torch.optim.AdamW(trained, lr=config.rate, weight_decay=config.decay)
+
+
+def schedule(config: Pretrain) -> Schedule:
+    """The learning rate over the run."""
+    return steps(config.rate, config.drops) if config.drops else cosine(config.rate)
+
+
+def restore(config: Pretrain, net: Net, optimizer: torch.optim.Optimizer) -> int:
+    """Take up the run's last checkpoint; returns its step, or 0 where there is none yet."""
+    if not (config.out / "checkpoint.pt").exists():
+        return 0
+    content = checkpoints.load(config.out)
+    for part in ("method", "trunk"):
+        if content[part] != checkpoints.plain(getattr(config, part)):
+            raise ValueError(f"{config.out}/checkpoint.pt is of another {part} than config.json: {content[part]}")
+    net.load_state_dict(content["net"])
+    optimizer.load_state_dict(content["optimizer"])
+    return content["step"]
+
+
+def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: list[dict]) -> None:
+    """Make the run's folder and write down what is needed to run it again.
+
+    Raises:
+        ValueError: the folder is there, of a run on other videos.
+    """
+    data = {"name": listed.name, "listed": listed.listed, "train": len(train), "held_out": len(held_out)}
+    content = {
+        "config": checkpoints.plain(config),
+        "data": {**data, "fingerprint": fingerprint(train), "held_out_fingerprint": fingerprint(held_out)},
+        "versions": versions(),
+    }
+    path = config.out / "config.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["data"] != content["data"]:
+            raise ValueError(
+                f"the videos are not those that {config.out} began with: {before['data']}, now {content['data']}"
+            )
+        return
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+
+
+@torch.no_grad()
+def measure(net: Net, probe: Draws, config: Pretrain, fabric: Fabric) -> dict[str, float]:
+    """The net's own loss and metrics on examples of held-out videos, in eval mode."""
+    batch = max(1, config.batch // fabric.world_size)
+    batches = loader(probe, batch, stop=max(1, config.probes // batch), workers=config.workers)
+    sums, count = Counter(), 0
+    net.eval()
+    for example in batches:
+        with fabric.autocast():
+            loss, metrics = net(fabric.to_device(example))
+        for name, value in {"loss": loss, **metrics}.items():
+            sums[f"held_out_{name}"] += value.item()
+        count += 1
+    net.train()
+    return {name: total / count for name, total in sums.items()}
+
+
+def conclude(config: Pretrain, net: Net, probe: Draws, result: dict[str, float], fabric: Fabric) -> None:
+    """Write and say what the pretext came to, and keep some examples for the report."""
+    chance = config.method.chance
+    write_json(config.out / "result.json", {**result, "chance": chance, "videos": len(probe.records)})
+    if hasattr(config.method, "answers"):
+        keep_examples(config, net, probe, fabric)
+    for name, value in chance.items():
+        found = result[f"held_out_{name}"]
+        console.print(f"{name} on {len(probe.records)} held-out videos: {found:.3f} (chance {value:.3f})")
+    console.print(f"run: {config.out}")
+
+
+@torch.no_grad()
+def keep_examples(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, count: int = 12, height: int = 96) -> None:
+    """Save what is shown of some held-out examples (middle frames, small), the answers and the net's own."""
+    shown, answers, predicted = [], [], []
+    net.eval()
+    for example in loader(probe, 1, stop=count):
+        logits = net.predict(fabric.to_device(example))
+        middle = example["clips"][0, :, example["clips"].shape[2] // 2].float()  # (K, C, H, W)
+        width = round(height * middle.shape[-1] / middle.shape[-2])
+        shown.append(F.interpolate(middle, (height, width), mode="area").round().byte().numpy())
+        answers.append(int(example["answer"]))
+        predicted.append(logits[0].float().softmax(-1).cpu().numpy())
+    net.train()
+    clips = np.stack(shown)  # (count, K, C, H, W)
+    np.savez_compressed(config.out / "examples.npz", clips=clips, answers=answers, predicted=np.stack(predicted))

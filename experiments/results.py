@@ -1,0 +1,192 @@
+"""Results of `videossl evaluate`, put together: means and spreads over splits, seeds and runs."""
+
+import dataclasses
+import json
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from videossl.experiments.console import console
+from videossl.training.checkpoints import restore
+
+HEADLINES = {
+    "knn": ["video_accuracy"],
+    "linear": ["video_accuracy"],
+    "finetune": ["video_accuracy"],
+    "retrieval": ["R@1", "R@5"],
+}
+DRAWING = ("linear", "finetune")  # the protocols whose numbers depend on the seed
+RANDOM = "random initialisation"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a table: a metric of a protocol for one kind of trunk, over runs and seeds."""
+
+    subject: str  # the method, or "random initialisation"
+    trunk: str
+    protocol: str
+    dataset: str
+    metric: str
+    mean: float
+    spread: float | None  # standard deviation over runs and seeds; None where there is one
+    count: int  # runs and seeds
+    chance: float | None
+
+    @property
+    def words(self) -> str:
+        """Mean and spread in per cent."""
+        return f"{100 * self.mean:.1f}" + (f" ± {100 * self.spread:.1f}" if self.spread is not None else "")
+
+
+class Group(NamedTuple):
+    """What results that differ in run, seed and split alone have in common."""
+
+    subject: str  # the method, or "random initialisation"
+    trunk: str
+    protocol: str  # "finetune", or "finetune, 5 labels a class"
+    dataset: str
+
+
+def read_results(folder: Path) -> list[dict]:
+    """All results in a folder of `videossl evaluate`; "file" says where each was read.
+
+    Raises:
+        ValueError: a file named like a result is none.
+    """
+    results = []
+    for path in sorted(folder.glob("*-split*-seed*.json")):
+        try:
+            result = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON file ({error}): move it away and evaluate again") from error
+        if not (isinstance(result, dict) and {"asked", "dataset", "metrics"} <= result.keys()):
+            raise ValueError(f"{path} is no result of `videossl evaluate`: move it away")
+        results.append({**result, "file": str(path)})
+    return results
+
+
+def grouped(results: list[dict]) -> dict[Group, list[list[dict]]]:
+    """For each group its runs (and seeds), each with the results of its splits in their order.
+
+    A result read twice counts once. k-NN and retrieval draw nothing, so there all seeds that scored the same weights
+    are one run. Methods of one name are told apart by the fields in which they differ, and so are protocols.
+
+    Raises:
+        ValueError: different videos go by one name.
+    """
+    methods = told_apart([method for r in results if (method := learned(r))])
+    protocols = told_apart([options(r) for r in results])
+    runs: dict[tuple, dict[int, dict]] = defaultdict(dict)
+    first: dict[str, dict] = {}
+    for r in results:
+        asked, title = r["asked"], r["dataset"]["title"]
+        other = first.setdefault(title, r)
+        if other["asked"]["data"] != asked["data"]:
+            raise ValueError(
+                f"{other.get('file')} and {r.get('file')} are of different videos, but both call them {title!r}: "
+                "rename a folder of lists and evaluate anew, or report them apart"
+            )
+        subject = methods[as_key(learned(r))] if learned(r) else RANDOM
+        series = title.rpartition(f" split {asked['split']}")[0]
+        seed = asked["seed"] if asked["name"] in DRAWING else None
+        kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))])
+        runs[kind, series, asked["checkpoint"]["weights"], seed][asked["split"]] = r
+    found: dict[Group, list[list[dict]]] = defaultdict(list)
+    for (kind, series, *_), splits in runs.items():
+        numbers = sorted(splits)
+        title = splits[numbers[0]]["dataset"]["title"]
+        if len(numbers) > 1:
+            counts = [splits[n]["dataset"]["title"].rpartition(f" split {n}")[2] for n in numbers]
+            title = f"{series} splits {', '.join(map(str, numbers))}{''.join(counts)}"
+        found[Group(*kind, title)].append([splits[n] for n in numbers])
+    return found
+
+
+def rows(results: list[dict]) -> list[Row]:
+    """The numbers of each group: means over splits of each run and seed, then mean and spread over runs and seeds."""
+    found = []
+    for group, runs in grouped(results).items():
+        metrics = runs[0][0]["metrics"]
+        for metric in metrics:
+            if metric.startswith("chance") or metric in ("majority", "penalty", "train_loss"):
+                continue
+            values = [statistics.fmean(r["metrics"][metric] for r in splits) for splits in runs]
+            chance = "chance" if "chance" in metrics else f"chance {metric}"
+            known = [r["metrics"][chance] for r in runs[0] if chance in r["metrics"]]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
+            found.append(Row(*group, metric, *numbers))
+    return found
+
+
+def learned(result: dict) -> dict | None:
+    """The method that pretrained a result's trunk, with its fields and the steps it took; None for random weights."""
+    checkpoint = result["asked"]["checkpoint"]
+    return {**checkpoint["method"], "steps": checkpoint["step"]} if checkpoint["method"] else None
+
+
+def options(result: dict) -> dict:
+    """A result's protocol and its fields, those of its views among them (None is what the trunk asks for)."""
+    asked = result["asked"]
+    fields = {name: value for name, value in asked["protocol"].items() if name not in ("labels", "views")}
+    views = {name: value for name, value in asked["protocol"].get("views", {}).items() if name != "is"}
+    return {**fields, **views, "is": f":{asked['name']}{few(asked)}"}
+
+
+def told_apart(configs: list[dict]) -> dict[str, str]:
+    """A name for each (by `as_key`): its class, and where others share that, the fields in which they differ."""
+    different = {as_key(config): config for config in configs}
+    names = {}
+    for key, config in different.items():
+        same = [other for other in different.values() if other["is"] == config["is"]]
+        fields = [f"{k} {v}" for k, v in config.items() if any(other.get(k) != v for other in same)]
+        names[key] = ", ".join([config["is"].split(":")[1], *fields])
+    return names
+
+
+def as_key(config: dict) -> str:
+    """A configuration as something to look up by."""
+    return json.dumps(config, sort_keys=True)
+
+
+def short(config: dict) -> str:
+    """A dataclass as its name and the fields in which it differs from the defaults."""
+    value = restore(config)
+    fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
+    words = [f"{name} {chosen}" for name, chosen, default in fields if chosen != default]
+    return type(value).__name__ + (f" ({', '.join(words)})" if words else "")
+
+
+def few(asked: dict) -> str:
+    """How many labels a class, where not all."""
+    labels = asked["protocol"].get("labels")
+    return f", {labels} labels a class" if labels else ""
+
+
+def print_table(results: list[dict]) -> None:
+    """The headline metrics, on the console: a row for each kind of trunk, a column for each metric."""
+    found = [row for row in rows(results) if row.metric in HEADLINES[row.protocol.split(",")[0]]]
+    for dataset in dict.fromkeys(row.dataset for row in found):
+        here = [row for row in found if row.dataset == dataset]
+        columns = list(dict.fromkeys((row.protocol, row.metric) for row in here))
+        table = Table(
+            "",
+            *(f"{protocol}\n{metric.replace('_', ' ')}, %" for protocol, metric in columns),
+            "runs",
+            title=dataset,
+            title_justify="left",
+            title_style="",
+        )
+        lines = list(dict.fromkeys((row.subject, row.trunk) for row in here))
+        for subject, trunk in lines:
+            cells = {(r.protocol, r.metric): r for r in here if (r.subject, r.trunk) == (subject, trunk)}
+            words = [cells[c].words if c in cells else "" for c in columns]
+            table.add_row(f"{subject}\n  {trunk}", *words, str(max(row.count for row in cells.values())))
+        chances = {(r.protocol, r.metric): r.chance for r in here if r.chance is not None}
+        table.add_row("chance", *(f"{100 * chances[c]:.1f}" if c in chances else "" for c in columns), "")
+        console.print(table)

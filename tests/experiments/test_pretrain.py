@@ -1,0 +1,145 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from videossl.experiments.data import Videos
+from videossl.experiments.devices import Devices
+from videossl.experiments.pretrain import Pretrain, Resume, pretrain, resume
+from videossl.experiments.runs import read_log
+from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.small import Small
+from videossl.training import checkpoints
+
+METHOD = ShuffleAndLearn(far=4, near=2, different=0.0, jitter=1, negatives=0.5)
+
+
+def config(tiny, out, **changes) -> Pretrain:
+    plan = Pretrain(
+        Videos(tiny, size=(32, 32)),
+        out,
+        method=METHOD,
+        trunk=Small(length=1, width=4, size=28),
+        steps=30,
+        batch=8,
+        rate=0.01,
+        held_out=0.2,
+        probes=16,
+        workers=0,
+        log=2,
+        save=10,
+        engine=Devices(accelerator="cpu"),
+    )
+    return dataclasses.replace(plan, **changes)
+
+
+def losses(run) -> list[tuple]:
+    return [(line["step"], line["loss"], line["accuracy"]) for line in read_log(run / "log.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    return pretrain(config(tiny, tmp_path_factory.mktemp("runs") / "whole"))
+
+
+def test_a_run_leaves_all_that_is_needed_to_run_it_again(whole, tiny):
+    stored = json.loads((whole / "config.json").read_text())
+    assert checkpoints.restore(stored["config"]).method == METHOD
+    assert stored["versions"]["torch"] == torch.__version__.split("+")[0] or stored["versions"]["torch"]
+    assert stored["data"]["listed"] == 12 and stored["data"]["train"] + stored["data"]["held_out"] == 12
+    log = read_log(whole / "log.jsonl")
+    assert [line["step"] for line in log] == list(range(2, 31, 2))
+    assert all({"loss", "accuracy", "examples_per_second", "waiting", "rate"} <= line.keys() for line in log)
+    assert [line["step"] for line in log if "held_out_accuracy" in line] == [10, 20, 30]
+    assert list((whole / "tensorboard").iterdir())
+    result = json.loads((whole / "result.json").read_text())
+    assert 0 <= result["held_out_accuracy"] <= 1 and result["chance"] == {"accuracy": 0.5}
+    assert checkpoints.load(whole)["step"] == 30
+
+
+def test_losses_do_not_depend_on_the_number_of_workers(whole, tiny, tmp_path):
+    assert losses(pretrain(config(tiny, tmp_path / "run", workers=2))) == losses(whole)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import torch; torch.set_num_threads(1)
+from test_pretrain import config, pretrain
+pretrain(config(Path({tiny!r}), Path({out!r}), workers={workers}))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_resumes_to_the_same_losses_bit_for_bit(whole, tiny, tmp_path, workers):
+    out = tmp_path / "run"
+    folder = os.path.dirname(__file__)
+    code = KILLED.format(folder=folder, tiny=str(tiny), out=str(out), workers=workers)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.time() + 90
+    while time.time() < limit and child.poll() is None:
+        if len(read_log(out / "log.jsonl")) >= 6:  # past the first checkpoint, before the end
+            break
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert checkpoints.load(out)["step"] >= 10
+    assert resume(Resume(out)) == out
+    assert losses(out) == losses(whole)
+    one, other = checkpoints.load(whole)["net"], checkpoints.load(out)["net"]
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(whole, tiny, tmp_path):
+    out = tmp_path / "run"
+    pretrain(config(tiny, out))
+    (out / "checkpoint.pt").unlink()
+    assert losses(resume(Resume(out))) == losses(whole)
+
+
+def test_a_folder_that_is_there_is_not_touched(whole, tiny):
+    before = (whole / "log.jsonl").read_bytes()
+    with pytest.raises(FileExistsError, match="videossl resume"):
+        pretrain(config(tiny, whole))
+    assert (whole / "log.jsonl").read_bytes() == before
+
+
+def test_videos_shorter_than_a_tuple_are_refused(tiny, tmp_path):
+    long = config(tiny, tmp_path / "run", method=ShuffleAndLearn())
+    with pytest.raises(ValueError, match="no video is left to pretrain on: fewer than the 91 frames"):
+        pretrain(long)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_method_or_trunk_is_not_taken_up(whole, tiny, tmp_path):
+    out = tmp_path / "run"
+    pretrain(config(tiny, out, steps=10))
+    stored = json.loads((out / "config.json").read_text())
+    for part, key, value in (("method", "far", 5), ("trunk", "width", 5)):
+        other = json.loads(json.dumps(stored))
+        other["config"][part][key] = value
+        (out / "config.json").write_text(json.dumps(other))
+        with pytest.raises(ValueError, match=f"another {part}|checkpoint"):
+            resume(Resume(out))
+
+
+def test_other_videos_than_those_it_began_with_are_noticed(whole, tiny, tmp_path):
+    out = tmp_path / "run"
+    pretrain(config(tiny, out, steps=10))
+    stored = json.loads((out / "config.json").read_text())
+    stored["data"]["fingerprint"] = "of others"
+    (out / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="the videos are not those"):
+        resume(Resume(out))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path):
+    with pytest.raises(FloatingPointError, match="lower --rate"):
+        pretrain(config(tiny, tmp_path / "run", rate=1e30))
