@@ -1,6 +1,5 @@
 """Pretrained beside random initialisation under one protocol, over several seeds: what most scripts here do."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from videossl.experiments.evaluate import Evaluate, score
 from videossl.experiments.pretrain import Pretrain, Resume, pretrain, resume
 from videossl.experiments.report import Report, report
 from videossl.experiments.results import print_table, rows
-from videossl.experiments.runs import versions
+from videossl.experiments.runs import read_json, versions
 from videossl.training.checkpoints import plain
 
 
@@ -58,7 +57,7 @@ def compare(
     runs, results = [], []
     for seed in seeds:
         clock.start("pretrain", f"pretrain, without labels (seed {seed})")
-        runs.append(_pretrained(pretraining(seed, out / f"seed{seed}")))
+        runs.append(pretrained(pretraining(seed, out / f"seed{seed}")))
     for seed, run in zip(seeds, runs, strict=True):
         clock.start("evaluate", f"evaluate beside random initialisation (seed {seed})")
         results += score(evaluation(seed, run))
@@ -66,7 +65,7 @@ def compare(
     report(Report((*runs, out / "evaluation"), out / "report.html"))
     clock.stop()
     print_table(results)
-    pretext = [json.loads((run / "result.json").read_text()) for run in runs]
+    pretext = [read_json(run / "result.json") for run in runs]
     return {
         "pretext": {key: [result[key] for result in pretext] for key in pretext[0]},
         "rows": [plain(row) for row in rows(results)],
@@ -75,7 +74,7 @@ def compare(
     }
 
 
-def _pretrained(config: Pretrain) -> Path:
+def pretrained(config: Pretrain) -> Path:
     """A run's folder: one that is done is left as it is, one that was stopped is gone on with."""
     if (config.out / "result.json").exists():
         return config.out

@@ -47,7 +47,7 @@ def demo(config: Demo) -> None:
     """Do what has not been done yet, and say what came of it."""
     if config.quick:
         config = replace(config, seeds=config.seeds[:1], groups=12, steps=60, epochs=3)
-    actions, clock = config.out / "actions", Clock()
+    actions, clock = config.out / "simulated_actions", Clock()
     clock.start("simulate", f"film {15 * config.groups} videos of simulated actions")
     simulate_actions(SimulateActions(actions, config.groups, frames=48, size=56, workers=config.workers))
     clock.start("index", "index them")

@@ -5,7 +5,6 @@ where it left off. Files say which videos were evaluated, and bear a benchmark's
 """
 
 import hashlib
-import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +27,7 @@ from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, fingerprint
 from videossl.experiments.devices import Devices
 from videossl.experiments.results import print_table
-from videossl.experiments.runs import versions, write_json
+from videossl.experiments.runs import read_json, versions, write_json
 from videossl.models.base import Trunk
 from videossl.training import checkpoints
 
@@ -134,7 +133,7 @@ def score_one(
         "data": {part: fingerprint(records) for part, records in (("train", train), ("test", test))},
     }
     if path.exists():
-        known = json.loads(path.read_text())
+        known = read_json(path)
         if known["asked"] != asked:
             changed = [key for key in asked if known["asked"].get(key) != asked[key]]
             raise FileExistsError(

@@ -6,7 +6,6 @@ examples.npz (what was asked of some of them, and answered).
 """
 
 import dataclasses
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from videossl.datasets.records import Records, by_group
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, fingerprint
 from videossl.experiments.devices import Devices
-from videossl.experiments.runs import Log, versions, write_json
+from videossl.experiments.runs import Log, read_json, versions, write_json
 from videossl.methods.base import Method, Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.c3d import C3D
@@ -95,7 +94,7 @@ def resume(config: Resume) -> Path:
     path = config.run / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{config.run} is no run: it has no config.json, which `videossl pretrain` writes")
-    stored = checkpoints.restore(json.loads(path.read_text())["config"])
+    stored = checkpoints.restore(read_json(path)["config"])
     return pretrain(dataclasses.replace(stored, out=config.run), resumed=True)
 
 
@@ -220,7 +219,7 @@ def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: lis
     }
     path = config.out / "config.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        before = read_json(path)
         if before["data"] != content["data"]:
             raise ValueError(
                 f"the videos are not those that {config.out} began with: {before['data']}, now {content['data']}"

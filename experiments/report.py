@@ -39,7 +39,7 @@ from videossl.experiments.results import (
     short,
     told_apart,
 )
-from videossl.experiments.runs import read_log
+from videossl.experiments.runs import read_json, read_log
 from videossl.methods.base import Method
 from videossl.training.checkpoints import restore, write
 
@@ -160,13 +160,6 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}/config.json is not of a run of `videossl pretrain`: it lacks what that writes")
     result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
     return Run(folder, config, read_log(folder / "log.jsonl"), result, read_arrays(folder / "examples.npz"))
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:

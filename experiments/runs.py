@@ -33,6 +33,18 @@ def write_json(path: Path, content: dict) -> None:
     write(path, json.dumps(content, indent=1) + "\n")
 
 
+def read_json(path: Path) -> dict:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file: {error}") from error
+
+
 def read_log(path: Path, until: int | None = None) -> list[dict]:
     """Lines of a log.jsonl up to step `until`; a line that a crash cut short is left out."""
     lines = []
