@@ -67,7 +67,7 @@ class Pretrain:
     drops: tuple[float, ...] = (0.8,)  # shares of the run after which the rate falls to a tenth; none: half a cosine
     decay: float = 5e-4  # weight decay
     clip: float | None = None  # largest norm of the gradient
-    held_out: float = 0.1  # share of the training list's groups that only measure the pretext
+    held_out: float = 0.1  # share of the training list, whole groups, that only measures the pretext; 0 measures nothing
     probes: int = 256  # examples from the held-out videos that it is measured on
     seed: int = 0
     workers: int = 2  # processes that decode, for each device
@@ -119,9 +119,11 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     start = restore(config, net, optimizer) if resumed else 0
 
     listed = config.data.records(True, config.split, trunk.resize)
-    train, held_out = by_group(usable(listed, config.method, fabric), config.held_out, config.seed)
+    train, held_out = usable(listed, config.method, fabric), []
+    if config.held_out:
+        train, held_out = by_group(train, config.held_out, config.seed)
     draws = Draws(train, config.method.sample, config.seed)
-    probe = Draws(held_out, config.method.sample, config.seed)
+    probe = Draws(held_out, config.method.sample, config.seed) if held_out else None
     draws[0]  # a wrong record or method shows here, not in a worker
     if fabric.is_global_zero:
         open_run(config, listed, train, held_out)
@@ -230,8 +232,10 @@ def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: lis
 
 
 @torch.no_grad()
-def measure(net: Net, probe: Draws, config: Pretrain, fabric: Fabric) -> dict[str, float]:
-    """The net's own loss and metrics on examples of held-out videos, in eval mode."""
+def measure(net: Net, probe: Draws | None, config: Pretrain, fabric: Fabric) -> dict[str, float]:
+    """The net's own loss and metrics on examples of held-out videos, in eval mode; nothing where none are held out."""
+    if probe is None:
+        return {}
     batch = max(1, config.batch // fabric.world_size)
     batches = loader(probe, batch, stop=max(1, config.probes // batch), workers=config.workers)
     sums, count = Counter(), 0
@@ -246,15 +250,16 @@ def measure(net: Net, probe: Draws, config: Pretrain, fabric: Fabric) -> dict[st
     return {name: total / count for name, total in sums.items()}
 
 
-def conclude(config: Pretrain, net: Net, probe: Draws, result: dict[str, float], fabric: Fabric) -> None:
+def conclude(config: Pretrain, net: Net, probe: Draws | None, result: dict[str, float], fabric: Fabric) -> None:
     """Write and say what the pretext came to, and keep some examples for the report."""
     chance = config.method.chance
-    write_json(config.out / "result.json", {**result, "chance": chance, "videos": len(probe.records)})
-    if hasattr(config.method, "answers"):
+    videos = len(probe.records) if probe else 0
+    write_json(config.out / "result.json", {**result, "chance": chance, "videos": videos})
+    if probe and hasattr(config.method, "answers"):
         keep_examples(config, net, probe, fabric)
-    for name, value in chance.items():
+    for name in chance.keys() & {key.removeprefix("held_out_") for key in result}:
         found = result[f"held_out_{name}"]
-        console.print(f"{name} on {len(probe.records)} held-out videos: {found:.3f} (chance {value:.3f})")
+        console.print(f"{name} on {videos} held-out videos: {found:.3f} (chance {chance[name]:.3f})")
     console.print(f"run: {config.out}")
 
 

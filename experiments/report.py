@@ -113,6 +113,11 @@ class Run:
         return {**self.config["config"]["method"], "steps": self.config["config"]["steps"]}
 
     @property
+    def measured(self) -> dict | None:
+        """Its result, where it is finished and videos were held out to measure it on."""
+        return self.result if self.result and "held_out_loss" in self.result else None
+
+    @property
     def trunk(self) -> str:
         return short(self.config["config"]["trunk"])
 
@@ -494,13 +499,13 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
                 "seed": run.config["config"].get("seed"),
                 "steps": f"{steps:,}" if done >= steps else f"{done:,} of {steps:,}",
                 "videos": f"{run.config['data'].get('train')} + {run.config['data'].get('held_out')}",
-                "loss": f"{run.result['held_out_loss']:.3f}" if run.result else None,
-                "scores": [percent(run.result[f"held_out_{m}"]) if run.result else None for m in metrics],
+                "loss": f"{run.measured['held_out_loss']:.3f}" if run.measured else None,
+                "scores": [percent(run.measured[f"held_out_{m}"]) if run.measured else None for m in metrics],
                 "speed": f"{statistics.median(speed):,.0f}" if speed else None,
                 "waiting": f"{100 * statistics.fmean(waiting):.0f}" if waiting else None,
             }
         )
-    finished = [run.result for run in runs if run.result]
+    finished = [run.measured for run in runs if run.measured]
     means = None
     if len(finished) > 1:
         means = [spread([result[f"held_out_{m}"] for result in finished]) for m in metrics]

@@ -174,19 +174,17 @@ def print_table(results: list[dict]) -> None:
     for dataset in dict.fromkeys(row.dataset for row in found):
         here = [row for row in found if row.dataset == dataset]
         columns = list(dict.fromkeys((row.protocol, row.metric) for row in here))
-        table = Table(
-            "",
-            *(f"{protocol}\n{metric.replace('_', ' ')}, %" for protocol, metric in columns),
-            "runs",
-            title=dataset,
-            title_justify="left",
-            title_style="",
-        )
-        lines = list(dict.fromkeys((row.subject, row.trunk) for row in here))
-        for subject, trunk in lines:
+        trunks = list(dict.fromkeys(row.trunk for row in here))
+        table = Table("", title=f"{dataset}, per cent" + f"; {trunks[0]}" * (len(trunks) == 1))
+        table.title_justify, table.title_style = "left", "bold"
+        for protocol, metric in columns:
+            table.add_column(f"{protocol}\n{metric.replace('_', ' ')}", justify="right", no_wrap=True)
+        table.add_column("runs", justify="right")
+        for subject, trunk in dict.fromkeys((row.subject, row.trunk) for row in here):
             cells = {(r.protocol, r.metric): r for r in here if (r.subject, r.trunk) == (subject, trunk)}
             words = [cells[c].words if c in cells else "" for c in columns]
-            table.add_row(f"{subject}\n  {trunk}", *words, str(max(row.count for row in cells.values())))
+            name = subject + f", {trunk}" * (len(trunks) > 1)
+            table.add_row(name, *words, str(max(row.count for row in cells.values())))
         chances = {(r.protocol, r.metric): r.chance for r in here if r.chance is not None}
         table.add_row("chance", *(f"{100 * chances[c]:.1f}" if c in chances else "" for c in columns), "")
         console.print(table)

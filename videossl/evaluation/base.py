@@ -106,12 +106,13 @@ def classified(
     truth = test.labels
     occur = Counter(sorted(train_labels))
     majority = occur.most_common(1)[0][0]
+    known = torch.isin(truth, torch.tensor(list(occur)))  # no guess is right for a class that training lacks
     confusion = torch.bincount(truth * classes + videos, minlength=classes**2).view(classes, classes)
     return Scores(
         metrics={
             "video_accuracy": (videos == truth).double().mean().item(),
             "clip_accuracy": (clips == truth[:, None]).double().mean().item(),
-            "chance": 1 / len(occur),
+            "chance": known.double().mean().item() / len(occur),
             "majority": (truth == majority).double().mean().item(),
         },
         tested=test.kept,
