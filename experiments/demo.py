@@ -14,6 +14,7 @@ from videossl.experiments.console import console
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.pictures import nearest
 from videossl.experiments.pretrain import Pretrain
 from videossl.experiments.runs import write_json
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
@@ -63,8 +64,16 @@ def demo(config: Demo) -> None:
     )
     command = "videossl demo" + " --quick" * config.quick
     write_json(config.out / "demo.json", {"command": command, "config": plain(config), **found})
+    draw_nearest(config, videos)
     total = sum(found["seconds"].values())
     console.print(f"{total:.0f} s; all numbers: {config.out}/demo.json; to look at: {config.out}/report.html")
+
+
+def draw_nearest(config: Demo, videos: Videos) -> None:
+    """The README's picture, of the first seed."""
+    seed = config.seeds[0]
+    scores = [config.out / f"evaluation/{name}-retrieval-split1-seed{seed}.npz" for name in (f"seed{seed}", "random")]
+    nearest(*scores, config.out / "nearest.png", videos.records(False, 1, (56, 56)).classes)
 
 
 def pretraining(config: Demo, videos: Videos, seed: int, run: Path) -> Pretrain:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 RIGHT = "#2f7d4f"  # frame of a neighbour that is of the query's class
 
@@ -37,12 +38,8 @@ def nearest(after: Path, before: Path, out: Path, classes: list[str], queries: i
                 label = int(panel["labels"][row, 1 + k])
                 axis.set_title(classes[label], fontsize=6, pad=2, color=RIGHT if label == query else "black")
                 if label == query:
-                    axis.patch.set_visible(True)
-                    axis.add_patch(
-                        axis.patch.__class__(
-                            (0, 0), 1, 1, transform=axis.transAxes, fill=False, edgecolor=RIGHT, linewidth=3
-                        )
-                    )
+                    frame = Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, edgecolor=RIGHT, linewidth=3)
+                    axis.add_patch(frame)
     for column, words in (
         (0, "query"),
         (2 + count // 2, "nearest after pretraining"),

@@ -67,7 +67,9 @@ class Pretrain:
     drops: tuple[float, ...] = (0.8,)  # shares of the run after which the rate falls to a tenth; none: half a cosine
     decay: float = 5e-4  # weight decay
     clip: float | None = None  # largest norm of the gradient
-    held_out: float = 0.1  # share of the training list, whole groups, that only measures the pretext; 0 measures nothing
+    held_out: float = (
+        0.1  # share of the training list, whole groups, that only measures the pretext; 0 measures nothing
+    )
     probes: int = 256  # examples from the held-out videos that it is measured on
     seed: int = 0
     workers: int = 2  # processes that decode, for each device

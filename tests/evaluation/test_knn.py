@@ -115,7 +115,9 @@ def test_a_missing_label_is_an_error():
 def test_chance_is_of_the_classes_there_are_to_guess_and_the_majority_that_of_training():
     train, test = made(7), made(25, classes=5, seed=1)  # classes 3 and 4 are in no training video
     scores = KNN(k=2, views=VIEWS).score(Encoder(Pixels()), train, test)
-    assert scores.metrics["chance"] == pytest.approx(15 / 25 / 3)  # a guess is among three, and right for 15 of 25 at best
+    assert scores.metrics["chance"] == pytest.approx(
+        15 / 25 / 3
+    )  # a guess is among three, and right for 15 of 25 at best
     assert scores.metrics["majority"] == 5 / 25  # class 0, with 3 of 7
     assert len(scores.confusion) == 5
 
