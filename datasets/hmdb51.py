@@ -30,7 +30,8 @@ def hmdb51(
 
     Of each class a split takes 70 videos to train and 30 to test (3570 and 1530 in all) and leaves the others unused.
     Videos are ROOT/class/video.avi, ROOT/hmdb51/class/..., ROOT/hmdb51_org/class/... or all in one folder. Those of the
-    list that are absent or unreadable are told in `missing`: the records are then a subset.
+    list that are absent or unreadable are told in `missing`: the records are then a subset. Those cut short or damaged
+    are among the records, and told in `damaged`.
 
     Args:
         root: the folder of videos, indexed by `videossl index`.
@@ -67,12 +68,12 @@ def hmdb51(
             wanted.append((f"{kind}/{Path(file).stem}", places, rest))
     if not wanted:
         raise ValueError(f"{lists} names no {'training' if train else 'test'} video in split {split}")
-    records, missing = gather(root, videos, wanted, size, command(root, index))
+    records, missing, damaged = gather(root, videos, wanted, size, command(root, index))
     text = "\n".join(sorted(f"{kind}/{file} {flag}" for kind, file, flag in lines))
     official = OFFICIAL.get(split) == hashlib.sha256(text.encode()).hexdigest()
-    title = "HMDB51" if official else lists.resolve().name
-    name = f"{title} split {split} {'train' if train else 'test'}"
-    return Records(records, name, classes, "HMDB51" if official else None, missing)
+    benchmark = "HMDB51" if official else None
+    series, part = benchmark or lists.resolve().name, "train" if train else "test"
+    return Records(records, series, split, part, classes, benchmark, missing, damaged)
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:

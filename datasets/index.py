@@ -203,6 +203,11 @@ def find(root: Path) -> tuple[list[str], Counter]:
     return sorted(set(names)), others
 
 
+def passed_over(name: str) -> bool:
+    """Whether indexing leaves out what is so named, a path relative to the folder."""
+    return os.path.splitext(name)[1].lower() not in SUFFIXES or any(part.startswith(".") for part in name.split("/"))
+
+
 def same(path: Path, entry: dict) -> bool:
     """Whether a file is as it was when indexed, by its size and the time of its last change."""
     try:
@@ -266,5 +271,11 @@ def _save(out: Path, videos: dict, unfinished: int):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, out)
+    except OSError as e:
+        old = "the old one is as it was" if out.exists() else "there is none yet"
+        raise OSError(
+            f"the index {out} cannot be written ({e.strerror}): {old}. Make room, or give it another place with "
+            "--out FILE, and run this again"
+        ) from e
     finally:
         beside.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from videossl.datasets.frames import VideoFile
-from videossl.datasets.index import same
+from videossl.datasets.index import passed_over, same
 
 
 class Records(list):
@@ -17,33 +17,51 @@ class Records(list):
 
     A slice or a filtered copy is a plain list: no longer that list of a data set.
 
+    A record's "frames" are anything that has a `len` and takes an integer array of any shape (0-d too), in any order
+    and with repeats: `frames[index]` is a uint8 tensor (*index.shape, C, H, W). They raise ValueError or OSError where
+    a frame cannot be read, and can be pickled, for they are read in data workers.
+
     Attributes:
-        name: "UCF101 split 1 test".
+        series: "UCF101", or the name of the folder that the lists or, without lists, the videos are in.
+        split: which of the data set's lists, from 1; None where it has only one.
+        part: "train", "test", or "" where it has only one.
+        name: all three: "UCF101 split 1 test".
         benchmark: "UCF101" where these are the official lists of that benchmark, otherwise None.
         classes: names of the classes, of which "label" is the index; empty where the videos have no labels.
         listed: how many videos the list names.
         missing: name -> why it is not among the records, "not there" or "unreadable: ...".
+        damaged: name -> what is odd about it, such as "ends after 27 of 187 declared frames", though it is among them.
     """
 
     def __init__(
         self,
         records: Iterable[dict],
-        name: str,
+        series: str,
+        split: int | None = None,
+        part: str = "",
         classes: Iterable[str] = (),
         benchmark: str | None = None,
         missing: dict[str, str] | None = None,
+        damaged: dict[str, str] | None = None,
     ):
         super().__init__(records)
-        self.name = name
+        self.series = series
+        self.split = split
+        self.part = part
         self.classes = list(classes)
         self.benchmark = benchmark
         self.missing = dict(missing or {})
+        self.damaged = dict(damaged or {})
         self.listed = len(self) + len(self.missing)
 
     @property
+    def name(self) -> str:
+        return self.series + (f" split {self.split}" if self.split is not None else "") + f" {self.part}".rstrip()
+
+    @property
     def complete(self) -> bool:
-        """Whether every video of the list is among the records."""
-        return not self.missing and len(self) == self.listed
+        """Whether every video of the list is among the records, whole."""
+        return not self.missing and not self.damaged and len(self) == self.listed
 
     def summary(self) -> str:
         """One line: "UCF101 split 1 train: 22 of 9537 videos (9515 not there, 0 unreadable)"."""
@@ -55,7 +73,11 @@ class Records(list):
         if bad:
             name, why = next(iter(bad.items()))
             text += f": {name} {why.removeprefix('unreadable: ')}{', ...' * (len(bad) > 1)}"
-        return text + ")" * bool(self.missing)
+        text += ")" * bool(self.missing)
+        if self.damaged:
+            name, why = next(iter(self.damaged.items()))
+            text += f", {len(self.damaged)} cut short or damaged: {name} {why}{', ...' * (len(self.damaged) > 1)}"
+        return text
 
 
 def by_group(records: list[dict], share: float = 0.2, seed: int = 0) -> tuple[list[dict], list[dict]]:
@@ -101,9 +123,16 @@ def by_group(records: list[dict], share: float = 0.2, seed: int = 0) -> tuple[li
     train = [record for record in records if record["group"] not in out]
     held = [record for record in records if record["group"] in out]
     if isinstance(records, Records):
-        train = Records(train, f"{records.name}, without {len(out)} groups", records.classes)
-        held = Records(held, f"{records.name}, {len(out)} groups of it", records.classes)
+        groups = f"{len(out)} group{'s' * (len(out) != 1)}"
+        train = _part(records, train, f"{records.part} (without {groups})")
+        held = _part(records, held, f"{records.part} (only {groups})")
     return train, held
+
+
+def _part(whole: Records, records: list[dict], part: str) -> Records:
+    names = {record["name"] for record in records}
+    damaged = {name: why for name, why in whole.damaged.items() if name in names}
+    return Records(records, whole.series, whole.split, part.strip(), whole.classes, damaged=damaged)
 
 
 def gather(
@@ -112,7 +141,7 @@ def gather(
     wanted: Iterable[tuple[str, list[str], dict]],
     size: tuple[int, int] | None,
     again: str,
-) -> tuple[list[dict], dict[str, str]]:
+) -> tuple[list[dict], dict[str, str], dict[str, str]]:
     """Records of the videos wanted, from the index of their folder.
 
     Args:
@@ -122,12 +151,12 @@ def gather(
         size: what frames are scaled to, (height, width); None leaves them as filmed.
         again: the command that indexes the folder, for messages.
 
-    Returns: (records, missing), where missing is name -> "not there" or "unreadable: ...".
+    Returns: (records, missing, damaged), the latter two as in `Records`.
 
     Raises:
         ValueError: none of the videos is there or readable; one is listed twice; or files are not as they were indexed.
     """
-    records, missing, changed, unknown, seen = [], {}, [], [], set()
+    records, missing, damaged, changed, unknown, seen = [], {}, {}, [], [], set()
     for name, places, rest in wanted:
         if name in seen:
             raise ValueError(f"{name} is listed twice: it would count double")
@@ -139,7 +168,9 @@ def gather(
             missing[name] = f"unreadable: {known[0]}" if known and known[0] else "not there"
             continue
         entry = videos.get(place)
-        if entry is None:
+        if entry is None and passed_over(place):
+            missing[name] = f"unreadable: {place} is hidden or not named as a video, so indexing passes it over"
+        elif entry is None:
             unknown.append(place)
         elif not same(root / place, entry):
             changed.append(place)
@@ -148,6 +179,8 @@ def gather(
         else:
             frames = VideoFile(str(root / place), entry["frames"], size)
             records.append({"frames": frames, "name": name, **rest, "motion": np.array(entry["motion"], np.float32)})
+            if entry["warning"]:
+                damaged[name] = entry["warning"]
     for what, files in (("changed since they were indexed", changed), ("are not in the index yet", unknown)):
         if files:
             raise ValueError(
@@ -157,12 +190,15 @@ def gather(
     if not records:
         bad = [f"{name} {why}" for name, why in missing.items() if why != "not there"]
         listed = f"{next(iter(missing))}, ..." if missing else ""
+        way = "bring them back, or give another folder"
+        if not missing.keys() <= videos.keys():
+            way = "give the folder and the lists of one data set"
         raise ValueError(
             f"{root} holds none of the {len(missing)} videos listed ({listed}): {len(missing) - len(bad)} not there, "
             f"{len(bad)} unreadable{f' ({bad[0]})' if bad else ''}. Its index names {len(videos)} videos, such as "
-            f"{min(videos)}: give the folder and the lists of one data set"
+            f"{min(videos)}: {way}"
         )
-    return records, missing
+    return records, missing, damaged
 
 
 def lists_folder(root: Path, lists: str | Path | None, usual: str, pattern: str) -> Path:
@@ -175,9 +211,9 @@ def lists_folder(root: Path, lists: str | Path | None, usual: str, pattern: str)
     for place in places:
         if any(place.glob(pattern)):
             return place
+    way = "" if lists is not None else f", or put it there as {usual}"
     raise FileNotFoundError(
-        f"no list files ({pattern}) in {', '.join(map(str, places))}: give their folder as `lists`, or put it there as "
-        f"{usual}"
+        f"no list files ({pattern}) in {', '.join(map(str, places))}: give their folder as `lists`{way}"
     )
 
 

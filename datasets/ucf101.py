@@ -34,7 +34,8 @@ def ucf101(
     """UCF101: 13320 videos of 101 actions, 320x240 at 25 frames a second; one of three official splits.
 
     Videos are ROOT/Class/v_Class_g01_c01.avi, ROOT/UCF-101/Class/... or, all in one folder, ROOT/v_Class_g01_c01.avi.
-    Those of the list that are absent or unreadable are told in `missing`: the records are then a subset.
+    Those of the list that are absent or unreadable are told in `missing`: the records are then a subset. Those cut short
+    or damaged are among the records, and told in `damaged`.
 
     Args:
         root: the folder of videos, indexed by `videossl index`.
@@ -68,11 +69,11 @@ def ucf101(
         stem = Path(file).stem
         rest = {"label": classes.index(kind), "group": numbered_group(stem) or stem}
         wanted.append((f"{kind}/{stem}", [name, f"UCF-101/{name}", file], rest))
-    records, missing = gather(root, videos, wanted, size, command(root, index))
+    records, missing, damaged = gather(root, videos, wanted, size, command(root, index))
     official = OFFICIAL.get(path.name) == hashlib.sha256("\n".join(classes + sorted(names)).encode()).hexdigest()
-    title = "UCF101" if official else lists.resolve().name
-    name = f"{title} split {split} {'train' if train else 'test'}"
-    return Records(records, name, classes, "UCF101" if official else None, missing)
+    benchmark = "UCF101" if official else None
+    series, part = benchmark or lists.resolve().name, "train" if train else "test"
+    return Records(records, series, split, part, classes, benchmark, missing, damaged)
 
 
 def read_classes(path: Path) -> list[str]:

@@ -6,12 +6,20 @@ from videossl.datasets.index import command, find, read_index
 from videossl.datasets.records import Records, gather, numbered_group
 
 
-def video_folder(root: str | Path, size: tuple[int, int] | None = None, index: str | Path | None = None) -> Records:
+def video_folder(
+    root: str | Path,
+    split: int = 1,
+    train: bool = True,
+    size: tuple[int, int] | None = None,
+    lists: str | Path | None = None,
+    index: str | Path | None = None,
+) -> Records:
     """All videos under a folder, in the order of their names. Where each lies in a sub-folder, that gives its label.
 
     Args:
         root: the folder, indexed by `videossl index`: root/class/video.mp4, at any depth below the class, or
             root/video.mp4, without labels. With some of both there are no labels.
+        split, train, lists: as of the other data sets, but there is one list here, of all videos: to train on.
         size: height and width in pixels that frames are scaled to; None leaves them as filmed, so they may differ.
         index: the index, where it is not `root`/index.json.
 
@@ -21,8 +29,15 @@ def video_folder(root: str | Path, size: tuple[int, int] | None = None, index: s
 
     Raises:
         FileNotFoundError: the folder or its index is not there.
-        ValueError: no readable video is there, or files are not as they were indexed.
+        ValueError: no readable video is there; files are not as they were indexed; or other lists are asked for.
     """
+    way = "lists in UCF101's format (classInd.txt, trainlist01.txt, testlist01.txt) and read it as ucf101"
+    if not train:
+        raise ValueError(f"a video_folder has no test list: to test on videos of {root}, give {way}")
+    if split != 1:
+        raise ValueError(f"a video_folder has one list, but split {split} was asked for: leave it at 1, or give {way}")
+    if lists is not None:
+        raise ValueError(f"a video_folder takes no lists, but {lists} was given: leave it out, or have there {way}")
     root = Path(root)
     videos = read_index(root, index)
     names = sorted({*find(root)[0], *videos})
@@ -32,5 +47,5 @@ def video_folder(root: str | Path, size: tuple[int, int] | None = None, index: s
     for name in names:
         rest = {"label": classes.index(name.split("/")[0])} if classes and "/" in name else {}
         wanted.append((name, [name], rest | {"group": numbered_group(PurePosixPath(name).stem) or name}))
-    records, missing = gather(root, videos, wanted, size, command(root, index))
-    return Records(records, root.resolve().name, classes, None, missing)
+    records, missing, damaged = gather(root, videos, wanted, size, command(root, index))
+    return Records(records, root.resolve().name, classes=classes, missing=missing, damaged=damaged)

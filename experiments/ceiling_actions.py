@@ -17,6 +17,7 @@ from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.views import Views
+from videossl.experiments.cli import one_line_errors
 from videossl.experiments.comparison import Clock, compare
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
@@ -39,8 +40,8 @@ class CeilingActions:
     root: Path  # folder with the classes and the lists
     out: Path = Path("runs/ceiling_actions")  # for the index, the runs, the scores and the report
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 1000  # of pretraining
-    epochs: int = 30  # of fine-tuning
+    steps: int = 500  # of pretraining
+    epochs: int = 20  # of fine-tuning
     workers: int = 2  # processes that decode
 
 
@@ -85,9 +86,10 @@ def run(config: CeilingActions) -> None:
         ),
         clock,
     )
-    command = "python -m videossl.experiments.ceiling_actions"
+    command = f"python -m videossl.experiments.ceiling_actions --root {config.root}"
     write_json(config.out / "ceiling_actions.json", {"command": command, "config": plain(config), **found})
 
 
 if __name__ == "__main__":
-    run(tyro.cli(CeilingActions))
+    with one_line_errors():
+        run(tyro.cli(CeilingActions))

@@ -7,6 +7,8 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -53,8 +55,22 @@ def overview() -> str:
     )
 
 
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Say in one line what a command's user can mend, and exit; VIDEOSSL_TRACEBACK=1 shows where it came from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit("videossl: interrupted")
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("VIDEOSSL_TRACEBACK"):
+            raise
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        sys.exit(f"videossl: {error}{notes}")
+
+
 def main() -> None:
-    """Run a command. What its user can mend is said in one line; VIDEOSSL_TRACEBACK=1 shows where it came from."""
+    """Run a command; see `one_line_errors`."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
@@ -66,15 +82,8 @@ def main() -> None:
     if words is None:
         sys.exit(f"videossl: there is no command {' '.join(arguments[:2])!r}; there are: {', '.join(COMMANDS)}")
     name = " ".join(arguments[:words])
-    try:
+    with one_line_errors():
         run(name, arguments[words:])
-    except KeyboardInterrupt:
-        sys.exit("videossl: interrupted")
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        if os.environ.get("VIDEOSSL_TRACEBACK"):
-            raise
-        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        sys.exit(f"videossl: {error}{notes}")
 
 
 def run(name: str, arguments: list[str]) -> None:

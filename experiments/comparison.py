@@ -52,9 +52,11 @@ def compare(
         evaluation: seed and run folder -> what to score it by.
         clock: goes on counting.
 
-    Returns: the "pretext" on held-out videos, the "rows" of the table, "seconds" of each part, and "versions".
+    Returns: the "pretext" on held-out videos, the "rows" of the table, "versions", and
+        "seconds" of each part; None where it went on from an earlier start.
     """
     runs, results = [], []
+    fresh = not any((out / f"seed{seed}").exists() for seed in seeds)
     for seed in seeds:
         clock.start("pretrain", f"pretrain, without labels (seed {seed})")
         runs.append(pretrained(pretraining(seed, out / f"seed{seed}")))
@@ -69,15 +71,21 @@ def compare(
     return {
         "pretext": {key: [result[key] for result in pretext] for key in pretext[0]},
         "rows": [plain(row) for row in rows(results)],
-        "seconds": clock.seconds,
+        "seconds": clock.seconds if fresh else None,
         "versions": versions(),
     }
 
 
 def pretrained(config: Pretrain) -> Path:
-    """A run's folder: one that is done is left as it is, one that was stopped is gone on with."""
-    if (config.out / "result.json").exists():
-        return config.out
+    """A run's folder: one that is done is left as it is, one that was stopped is gone on with.
+
+    Raises:
+        ValueError: the folder holds a run with other options.
+    """
     if (config.out / "config.json").exists():
-        return resume(Resume(config.out))
+        stored, asked = read_json(config.out / "config.json")["config"], plain(config)
+        other = [name for name in asked if name not in ("out", "workers", "engine") and stored.get(name) != asked[name]]
+        if other:
+            raise ValueError(f"{config.out} is a run with another {', '.join(other)}: name another --out")
+        return config.out if (config.out / "result.json").exists() else resume(Resume(config.out))
     return pretrain(config)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tyro
 
+from videossl.experiments.cli import one_line_errors
 from videossl.experiments.comparison import pretrained
 from videossl.experiments.console import console
 from videossl.experiments.data import Videos
@@ -35,7 +36,7 @@ class Ablation:
     actions: Path = Path("runs/demo/simulated_actions")  # the demo's videos
     out: Path = Path("runs/demo_ablation")
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 300
+    steps: int = 200
 
 
 def run(config: Ablation) -> None:
@@ -65,4 +66,5 @@ def run(config: Ablation) -> None:
 
 
 if __name__ == "__main__":
-    run(tyro.cli(Ablation))
+    with one_line_errors():
+        run(tyro.cli(Ablation))

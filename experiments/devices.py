@@ -5,31 +5,41 @@ from typing import Literal
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 
 @dataclass(frozen=True)
 class Devices:
     """Devices, machines and precision, as Lightning Fabric names them."""
 
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto is a GPU where there is one
     devices: int | Literal["auto"] = "auto"  # on each machine; auto is every GPU, or one CPU process
     num_nodes: int = 1  # machines; start the command on each of them, as with torchrun
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = "32-true"
+    # mixed computes layers in 16 bits and keeps weights in 32: faster on a GPU, and half the memory
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     strategy: Literal["auto", "ddp"] = "auto"  # auto is ddp where there is more than one process
-    threads: int | None = (
-        None  # of torch in each process, on a CPU that workers decode on as well; None is torch's choice
-    )
+    # threads of torch in each process, on a CPU that workers decode on as well; None is torch's choice
+    threads: int | None = None
 
     def launch(self) -> Fabric:
-        """Start the processes; the caller goes on in each of them."""
+        """Start the processes; the caller goes on in each of them.
+
+        Raises:
+            ValueError: the accelerator or as many devices are not there.
+        """
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        fabric = Fabric(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            precision=self.precision,
-            strategy=self.strategy,
-        )
+        try:
+            fabric = Fabric(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                num_nodes=self.num_nodes,
+                precision=self.precision,
+                strategy=self.strategy,
+            )
+        except (RuntimeError, MisconfigurationException) as error:
+            raise ValueError(
+                f"no run on --accelerator {self.accelerator} --devices {self.devices} here: {error}"
+            ) from error
         fabric.launch()
         return fabric

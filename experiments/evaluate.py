@@ -4,7 +4,9 @@ Each (trunk, protocol, split, seed) gives one JSON file, written when it is done
 where it left off. Files say which videos were evaluated, and bear a benchmark's name only if all of its videos were.
 """
 
+import dataclasses
 import hashlib
+import io
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,14 +19,14 @@ import tyro
 from torch.nn import functional as F
 
 from videossl.datasets.records import Records
-from videossl.evaluation.base import Scores
+from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
 from videossl.experiments.console import console, quiet
-from videossl.experiments.data import Videos, fingerprint
+from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
 from videossl.experiments.results import print_table
 from videossl.experiments.runs import read_json, versions, write_json
@@ -38,12 +40,7 @@ class Evaluate:
 
     trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
     data: Annotated[Videos, tyro.conf.arg(name="")]
-    protocols: tuple[Literal["knn", "retrieval", "linear", "finetune"], ...] = (
-        "knn",
-        "retrieval",
-        "linear",
-        "finetune",
-    )
+    protocols: tuple[str, ...] = ()  # some of knn retrieval linear finetune; all where none is named
     splits: tuple[Literal[1, 2, 3], ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
     seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
     out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given
@@ -54,6 +51,17 @@ class Evaluate:
     linear: LinearProbe = field(default_factory=LinearProbe)
     finetune: FineTune = field(default_factory=FineTune)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+
+    def __post_init__(self):
+        unknown = [name for name in self.protocols if name not in self.judges]
+        if unknown:
+            raise ValueError(f"there is no protocol {unknown[0]!r}; there are: {', '.join(self.judges)}")
+
+    @property
+    def judges(self) -> dict[str, Judge]:
+        """The fields that are protocols."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if hasattr(value, "score")}
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,14 @@ class Subject:
     path: Path | None  # of the checkpoint
     about: dict  # what the result records of the checkpoint: method, step, seed
 
+    seen: frozenset[str]  # what it was pretrained on: `content` of each video
+
     def trunk(self, seed: int) -> Trunk:
         """With its learned weights, or new ones drawn by the seed."""
         if self.path is not None:
             return checkpoints.load_trunk(self.path)
         torch.manual_seed(seed)
-        return self.config.build().eval()
+        return checkpoints.untrained(self.config).build().eval()
 
 
 def evaluate(config: Evaluate) -> None:
@@ -95,17 +105,30 @@ def score(config: Evaluate) -> list[dict]:
     results = []
     for split in config.splits:
         for subject in subjects:
+            encoder = None
             for seed in config.seeds:
-                trunk = subject.trunk(seed)
-                train, test = (config.data.records(part, split, trunk.resize) for part in (True, False))
-                if fabric.is_global_zero and subject is subjects[0] and seed == config.seeds[0]:
-                    console.print(f"{train.summary()}\n{test.summary()}")
-                encoder = Encoder(trunk, fabric, config.workers, config.batch)
-                for name in config.protocols:
+                if encoder is None or subject.kind == "random":
+                    trunk = subject.trunk(seed)
+                    train, test = (config.data.records(part, split, trunk.resize) for part in (True, False))
+                    refuse_leak(subject, test)
+                    encoder = Encoder(trunk, fabric, config.workers, config.batch)
+                    if fabric.is_global_zero and subject is subjects[0]:
+                        console.print(f"{train.summary()}\n{test.summary()}")
+                for name in config.protocols or config.judges:
                     results.append(score_one(config, subject, encoder, name, train, test, split, seed, out))
     if fabric.is_global_zero:
         console.print(f"results: {out}")
     return results
+
+
+def refuse_leak(subject: Subject, test: Records) -> None:
+    """Raise a ValueError if the trunk was pretrained on videos that are to test it."""
+    seen = [record["name"] for record in test if content(record) in subject.seen]
+    if seen:
+        raise ValueError(
+            f"{len(seen)} of the {len(test)} videos of {test.name} were pretrained on by {subject.name}, such as "
+            f"{seen[0]}: evaluate it on the split whose training list it learned from, and pretrain a run for each split"
+        )
 
 
 def score_one(
@@ -120,7 +143,11 @@ def score_one(
     out: Path,
 ) -> dict:
     """One result: read where it is there already, else computed and written."""
-    protocol = getattr(config, name)
+    protocol = config.judges[name]
+    if hasattr(protocol, "fitted") and (fitted := protocol.fitted(len(train))) != protocol:
+        if encoder.fabric.is_global_zero:
+            console.print(f"  {name}: there are {len(train)} training videos, so {fitted} stands for {protocol}")
+        protocol = fitted
     path = out / f"{subject.name}-{name}-split{split}-seed{seed}.json"
     asked = {
         "name": name,
@@ -128,6 +155,8 @@ def score_one(
         "views": checkpoints.plain(protocol.views.resolved(encoder.trunk)),
         "checkpoint": {"kind": subject.kind, **subject.about, "weights": weights(encoder.trunk)},
         "trunk": checkpoints.plain(subject.config),
+        "size": list(config.data.size or encoder.trunk.resize),
+        "precision": config.engine.precision,
         "split": split,
         "seed": seed,
         "data": {part: fingerprint(records) for part, records in (("train", train), ("test", test))},
@@ -177,17 +206,16 @@ def find_subjects(names: tuple[str, ...]) -> list[Subject]:
         )
     subjects = []
     for path in paths:
-        content = checkpoints.load(path)
-        about = {"method": content["method"], "step": content["step"], "seed": content["seed"]}
-        folder = path if path.is_dir() else path.parent
-        subjects.append(
-            Subject(folder.resolve().name, "pretrained", checkpoints.restore(content["trunk"]), path, about)
-        )
+        stored = checkpoints.load(path)
+        about = {key: stored[key] for key in ("method", "step", "seed", "split")}
+        name = (path if path.is_dir() else path.parent).resolve().name
+        trunk, seen = checkpoints.restore(stored["trunk"]), frozenset(stored["seen"])
+        subjects.append(Subject(name, "pretrained", trunk, path, about, seen))
     if "random" in names:
         configs = list(dict.fromkeys(subject.config for subject in subjects))
         for config in configs:
             name = "random" if len(configs) == 1 else f"random-{type(config).__name__.lower()}"
-            subjects.append(Subject(name, "random", config, None, {"method": None, "step": None}))
+            subjects.append(Subject(name, "random", config, None, {"method": None, "step": None}, frozenset()))
     if len({subject.name for subject in subjects}) < len(subjects):
         raise ValueError(f"two runs have the same folder name: {[subject.name for subject in subjects]}")
     return subjects
@@ -212,15 +240,24 @@ def describe(train: Records, test: Records, scores: Scores) -> dict:
     """What was evaluated: N of M videos. A benchmark's name stands alone only where none of its videos is missing."""
     parts = {}
     for part, records, failed in (("train", train, scores.train_failed), ("test", test, scores.failed)):
-        missing = {**records.missing, **{name: f"unreadable: {why}" for name, why in failed.items()}}
-        parts[part] = {"listed": records.listed, "missing": len(missing), "reasons": dict(list(missing.items())[:20])}
+        unread = {name: f"unreadable: {why}" for name, why in failed.items()}
+        missing = {**records.missing, **records.damaged, **unread}
+        parts[part] = {
+            "listed": records.listed,
+            "missing": len(records.missing) + len(failed),
+            "damaged": len(records.damaged),
+            "reasons": dict(list(missing.items())[:20]),
+        }
     parts["train"]["used"], parts["test"]["used"] = scores.trained, scores.evaluated
-    complete = not parts["train"]["missing"] and not parts["test"]["missing"]
-    title = test.name.removesuffix(" test")
+    complete = train.complete and test.complete and not scores.failed and not scores.train_failed
+    benchmark = test.benchmark if train.benchmark == test.benchmark else None
+    series = test.series if train.benchmark == test.benchmark else f"lists with the test list of {test.series}"
+    title = series + (f" split {test.split}" if test.split is not None else "")
     if not complete:
         counts = [f"{parts[part]['used']} of {parts[part]['listed']} {part}" for part in ("train", "test")]
         title = f"a subset of {title} ({', '.join(counts)} videos)"
-    return {"title": title, "benchmark": test.benchmark, "complete": complete, "classes": test.classes, **parts}
+    about = {"title": title, "series": series, "benchmark": benchmark, "complete": complete, "classes": test.classes}
+    return {**about, **parts}
 
 
 def keep_neighbours(
@@ -237,4 +274,6 @@ def keep_neighbours(
         width = round(height * pictures.shape[-1] / pictures.shape[-2])
         rows.append(F.interpolate(pictures, (height, width), mode="area").round().byte().numpy())
         labels.append([record["label"] for record in shown])
-    np.savez_compressed(path, pictures=np.stack(rows), labels=np.array(labels))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, pictures=np.stack(rows), labels=np.array(labels))
+    checkpoints.write(path, buffer.getvalue())

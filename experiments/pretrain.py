@@ -6,6 +6,7 @@ examples.npz (what was asked of some of them, and answered).
 """
 
 import dataclasses
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ import torch
 import tyro
 from lightning.fabric import Fabric
 from torch.nn import functional as F
+from torch.utils.data import default_collate
 from tyro.conf import subcommand
 
 from videossl.datasets.records import Records, by_group
 from videossl.experiments.console import console, quiet
-from videossl.experiments.data import Videos, fingerprint
+from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
 from videossl.experiments.runs import Log, read_json, versions, write_json
 from videossl.methods.base import Method, Net
@@ -60,24 +62,28 @@ class Pretrain:
     split: Literal[1, 2, 3] = 1  # whose training list is learned from
     method: Question = field(default_factory=ShuffleAndLearn)
     trunk: TrunkChoice = field(default_factory=CaffeNet)
-    steps: int = 100_000
+    steps: int = 100_000  # in the whole run
     batch: int = 128  # examples in a step, over all devices
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # sgd has a momentum of 0.9
     rate: float = 1e-3  # peak learning rate, after 1 % of linear warm-up where it follows a cosine
     drops: tuple[float, ...] = (0.8,)  # shares of the run after which the rate falls to a tenth; none: half a cosine
     decay: float = 5e-4  # weight decay
     clip: float | None = None  # largest norm of the gradient
-    held_out: float = (
-        0.1  # share of the training list, whole groups, that only measures the pretext; 0 measures nothing
-    )
+    # share of the training list, in whole groups, that only measures the pretext; 0 measures nothing
+    held_out: float = 0.1
     probes: int = 256  # examples from the held-out videos that it is measured on
-    seed: int = 0
+    seed: int = 0  # of weights, of examples and of what is held out
     workers: int = 2  # processes that decode, for each device
     log: int = 10  # steps between two lines of the log
     save: int = 500  # steps between two checkpoints, and two measurements on held-out videos
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
+        for name, least in {"steps": 1, "batch": 1, "log": 1, "save": 1, "probes": 1, "workers": 0, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is a whole number from {least}, but {getattr(self, name)} was given")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out is a share, from 0 to under 1, but {self.held_out} was given")
         if self.save % self.log:
             raise ValueError(
                 f"save must be a multiple of log, so that a run resumes at a line: {self.save}, {self.log}"
@@ -92,11 +98,19 @@ class Resume:
 
 
 def resume(config: Resume) -> Path:
-    """Go on with a stopped run, from its last checkpoint."""
+    """Go on with a stopped run, from its last checkpoint.
+
+    Raises:
+        FileNotFoundError: the folder is no run's.
+        ValueError: its config.json is not what `pretrain` writes.
+    """
     path = config.run / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{config.run} is no run: it has no config.json, which `videossl pretrain` writes")
-    stored = checkpoints.restore(read_json(path)["config"])
+    found = read_json(path)
+    stored = checkpoints.restore(found["config"]) if isinstance(found, dict) and "config" in found else None
+    if not isinstance(stored, Pretrain):
+        raise ValueError(f'{path} is not of a pretraining run: its "config" is not what `videossl pretrain` writes')
     return pretrain(dataclasses.replace(stored, out=config.run), resumed=True)
 
 
@@ -104,11 +118,13 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     """Train, and measure the pretext on held-out videos; returns the run's folder.
 
     Raises:
-        FileExistsError: the run's folder is there already, and this is no resumption.
+        FileExistsError: the run's folder is there already, and this is no resumption; or it is a file.
         ValueError: the data cannot be asked this question, or the checkpoint there is of another one.
         FloatingPointError: the loss is not finite any more.
     """
     quiet()
+    if config.out.is_file():
+        raise FileExistsError(f"{config.out} is a file, but --out names the folder of a run: give another")
     if not resumed and config.out.exists() and any(config.out.iterdir()):
         raise FileExistsError(
             f"{config.out} exists: `videossl resume {config.out}` goes on with it; or name another --out"
@@ -122,12 +138,14 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
 
     listed = config.data.records(True, config.split, trunk.resize)
     train, held_out = usable(listed, config.method, fabric), []
+    seen = sorted(content(record) for record in train)  # held-out ones too: the run was watched, maybe chosen, by them
     if config.held_out:
         train, held_out = by_group(train, config.held_out, config.seed)
     draws = Draws(train, config.method.sample, config.seed)
     probe = Draws(held_out, config.method.sample, config.seed) if held_out else None
-    draws[0]  # a wrong record or method shows here, not in a worker
+    example = draws[0]  # a wrong record or method shows here, not in a worker
     if fabric.is_global_zero:
+        note_length(example, config, trunk.length)
         open_run(config, listed, train, held_out)
     fabric.barrier()
 
@@ -153,7 +171,8 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
                 log.line(step, measure(net, probe, config, fabric) if saving else {})
             if saving and fabric.is_global_zero:
                 parts = {"method": config.method, "trunk": config.trunk, "net": net, "optimizer": optimizer}
-                checkpoints.save(config.out / "checkpoint.pt", **parts, step=step, seed=config.seed)
+                origin = {"seed": config.seed, "split": config.split, "seen": seen}
+                checkpoints.save(config.out / "checkpoint.pt", **parts, **origin, step=step)
     result = measure(net, probe, config, fabric)
     if fabric.is_global_zero:
         conclude(config, net, probe, result, fabric)
@@ -183,6 +202,16 @@ def usable(records: Records, method: Method, fabric: Fabric) -> list[dict]:
     return kept
 
 
+def note_length(example: dict, config: Pretrain, length: int) -> None:
+    """Say so where the trunk is made for longer or shorter clips than the method shows."""
+    shown = example["clips"].shape[-4] if "clips" in example else length
+    if shown != length:
+        name = type(config.trunk).__name__
+        console.print(
+            f"note: {name} reads clips of {length} frames, but this method shows it clips of {shown} (--method.length)"
+        )
+
+
 def build_optimizer(config: Pretrain, net: Net) -> torch.optim.Optimizer:
     """Over all of the net's parameters that are trained."""
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -200,13 +229,13 @@ def restore(config: Pretrain, net: Net, optimizer: torch.optim.Optimizer) -> int
     """Take up the run's last checkpoint; returns its step, or 0 where there is none yet."""
     if not (config.out / "checkpoint.pt").exists():
         return 0
-    content = checkpoints.load(config.out)
+    saved = checkpoints.load(config.out)
     for part in ("method", "trunk"):
-        if content[part] != checkpoints.plain(getattr(config, part)):
-            raise ValueError(f"{config.out}/checkpoint.pt is of another {part} than config.json: {content[part]}")
-    net.load_state_dict(content["net"])
-    optimizer.load_state_dict(content["optimizer"])
-    return content["step"]
+        if saved[part] != checkpoints.plain(getattr(config, part)):
+            raise ValueError(f"{config.out}/checkpoint.pt is of another {part} than config.json: {saved[part]}")
+    net.load_state_dict(saved["net"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return saved["step"]
 
 
 def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: list[dict]) -> None:
@@ -216,49 +245,50 @@ def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: lis
         ValueError: the folder is there, of a run on other videos.
     """
     data = {"name": listed.name, "listed": listed.listed, "train": len(train), "held_out": len(held_out)}
-    content = {
+    written = {
         "config": checkpoints.plain(config),
         "data": {**data, "fingerprint": fingerprint(train), "held_out_fingerprint": fingerprint(held_out)},
         "versions": versions(),
     }
     path = config.out / "config.json"
     if path.exists():
-        before = read_json(path)
-        if before["data"] != content["data"]:
-            raise ValueError(
-                f"the videos are not those that {config.out} began with: {before['data']}, now {content['data']}"
-            )
+        before = read_json(path).get("data")
+        if before != written["data"]:
+            raise ValueError(f"the videos are not those that {config.out} began with: {before}, now {written['data']}")
         return
     config.out.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+    write_json(path, written)
 
 
 @torch.no_grad()
 def measure(net: Net, probe: Draws | None, config: Pretrain, fabric: Fabric) -> dict[str, float]:
-    """The net's own loss and metrics on examples of held-out videos, in eval mode; nothing where none are held out."""
+    """The net's own loss and metrics on `probes` examples of held-out videos, in eval mode; nothing where none are.
+
+    They are read in this process: joining workers of their own at every save would swallow an interrupt (SIGINT) that is
+    sent to this process alone.
+    """
     if probe is None:
         return {}
     batch = max(1, config.batch // fabric.world_size)
-    batches = loader(probe, batch, stop=max(1, config.probes // batch), workers=config.workers)
-    sums, count = Counter(), 0
+    sums = Counter()
     net.eval()
-    for example in batches:
+    for first in range(0, config.probes, batch):
+        examples = [probe[n] for n in range(first, min(first + batch, config.probes))]
         with fabric.autocast():
-            loss, metrics = net(fabric.to_device(example))
+            loss, metrics = net(fabric.to_device(default_collate(examples)))
         for name, value in {"loss": loss, **metrics}.items():
-            sums[f"held_out_{name}"] += value.item()
-        count += 1
+            sums[f"held_out_{name}"] += value.item() * len(examples)
     net.train()
-    return {name: total / count for name, total in sums.items()}
+    return {name: total / config.probes for name, total in sums.items()}
 
 
 def conclude(config: Pretrain, net: Net, probe: Draws | None, result: dict[str, float], fabric: Fabric) -> None:
-    """Write and say what the pretext came to, and keep some examples for the report."""
+    """Keep some examples for the report, write and say what the pretext came to. result.json comes last: it says done."""
     chance = config.method.chance
     videos = len(probe.records) if probe else 0
-    write_json(config.out / "result.json", {**result, "chance": chance, "videos": videos})
     if probe and hasattr(config.method, "answers"):
         keep_examples(config, net, probe, fabric)
+    write_json(config.out / "result.json", {**result, "chance": chance, "videos": videos})
     for name in chance.keys() & {key.removeprefix("held_out_") for key in result}:
         found = result[f"held_out_{name}"]
         console.print(f"{name} on {videos} held-out videos: {found:.3f} (chance {chance[name]:.3f})")
@@ -271,7 +301,8 @@ def keep_examples(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, coun
     shown, answers, predicted = [], [], []
     net.eval()
     for example in loader(probe, 1, stop=count):
-        logits = net.predict(fabric.to_device(example))
+        with fabric.autocast():
+            logits = net.predict(fabric.to_device(example))
         middle = example["clips"][0, :, example["clips"].shape[2] // 2].float()  # (K, C, H, W)
         width = round(height * middle.shape[-1] / middle.shape[-2])
         shown.append(F.interpolate(middle, (height, width), mode="area").round().byte().numpy())
@@ -279,4 +310,6 @@ def keep_examples(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, coun
         predicted.append(logits[0].float().softmax(-1).cpu().numpy())
     net.train()
     clips = np.stack(shown)  # (count, K, C, H, W)
-    np.savez_compressed(config.out / "examples.npz", clips=clips, answers=answers, predicted=np.stack(predicted))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, clips=clips, answers=answers, predicted=np.stack(predicted))
+    checkpoints.write(config.out / "examples.npz", buffer.getvalue())

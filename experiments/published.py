@@ -29,7 +29,9 @@ SHUFFLE_AND_LEARN = "Shuffle and Learn"
 ALL = (1, 2, 3)
 
 PUBLISHED = [
-    Published("ShuffleAndLearn", subject, "CaffeNet", benchmark, splits, "finetune", "video_accuracy", percent, source)
+    Published(
+        "ShuffleAndLearn", subject, "CaffeNet", benchmark, splits, "Fine-tuning", "video_accuracy", percent, source
+    )
     for subject, benchmark, splits, percent, source in [
         (SHUFFLE_AND_LEARN, "UCF101", ALL, 50.2, RELEASE),
         (SHUFFLE_AND_LEARN, "UCF101", (1,), 50.9, RELEASE),

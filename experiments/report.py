@@ -34,6 +34,7 @@ from videossl.experiments.results import (
     Row,
     as_key,
     grouped,
+    judge,
     read_results,
     rows,
     short,
@@ -43,9 +44,7 @@ from videossl.experiments.runs import read_json, read_log
 from videossl.methods.base import Method
 from videossl.training.checkpoints import restore, write
 
-PROTOCOLS = {"knn": "k-NN", "retrieval": "Retrieval", "linear": "Linear probe", "finetune": "Fine-tuning"}  # in order
 METRICS = {"video_accuracy": "video", "clip_accuracy": "clip"}
-SHOWN = {"knn": ["video_accuracy"], "linear": ["video_accuracy"], "finetune": ["video_accuracy", "clip_accuracy"]}
 BOOKKEEPING = ("step", "rate", "examples_per_second", "waiting")  # in a line of the log beside losses and metrics
 POINTS = 150  # of a curve: a longer log is averaged over as many equal stretches of steps
 COLOURS = ("#0b559f", "#c1510c", "#2f7d4f", "#7b4fa0", "#7a6a00")  # of curves, and their marks: in charts, in text
@@ -250,12 +249,11 @@ def section(dataset: str, groups: dict[Group, list[list[dict]]], numbers: list[R
 
 def table(dataset: str, results: list[dict], numbers: list[Row]) -> dict:
     """Pretrained trunks, each above the same trunk with random weights; then chance; then what papers print."""
-    protocols = sorted({row.protocol for row in numbers}, key=protocol_key)
+    protocols = sorted({row.protocol for row in numbers}, key=str.casefold)
     columns = [
         (protocol, metric)
         for protocol in protocols
-        for metric in dict.fromkeys(row.metric for row in numbers if row.protocol == protocol)
-        if metric in SHOWN.get(protocol.split(",")[0], [metric])
+        for metric in dict.fromkeys(row.metric for row in numbers if row.protocol == protocol and row.headline)
     ]
     cells = {(row.subject, row.trunk, row.protocol, row.metric): row for row in numbers}
     kinds = sorted({(row.trunk, row.subject == RANDOM, row.subject) for row in numbers})
@@ -280,7 +278,7 @@ def table(dataset: str, results: list[dict], numbers: list[Row]) -> dict:
     printed = [p for p in PUBLISHED if p.method in methods]
     here = [p for p in printed if p.benchmark == about["benchmark"] and (p.protocol, p.metric) in columns]
     return {
-        "heads": [{"name": protocol_words(p), "width": sum(column[0] == p for column in columns)} for p in protocols],
+        "heads": [{"name": p, "width": sum(column[0] == p for column in columns)} for p in protocols],
         "columns": [METRICS.get(metric, metric) for _, metric in columns],
         "firsts": [n for n, c in enumerate(columns) if n and c[0] != columns[n - 1][0]],
         "body": body,
@@ -316,7 +314,7 @@ def differences(printed: Published, about: dict, splits: tuple[int, ...], number
 def elsewhere(printed: list[Published], benchmark: str | None) -> list[str]:
     """What is printed of other protocols, or of the first benchmark of a paper where ours is of none."""
     return [
-        f"{p.subject} {p.percent:.1f} on {p.benchmark} ({protocol_words(p.protocol)}, {split_words(p.splits)})"
+        f"{p.subject} {p.percent:.1f} on {p.benchmark} ({p.protocol}, {split_words(p.splits)})"
         for p in printed
         if len(p.splits) > 1 and p.benchmark == (benchmark or printed[0].benchmark)
     ]
@@ -329,10 +327,10 @@ def split_words(splits: tuple[int, ...]) -> str:
 def settings(groups: dict[Group, list[list[dict]]]) -> list[str]:
     """A line for each protocol's options, and one for each way in which trunks were shown a video."""
     lines, views = {}, {}
-    for group, runs in sorted(groups.items(), key=lambda item: protocol_key(item[0].protocol)):
+    for group, runs in sorted(groups.items(), key=lambda item: item[0].protocol.casefold()):
         asked = runs[0][0]["asked"]
-        lines[group.protocol] = f"{protocol_words(group.protocol)}: {fields(asked['protocol'], ('labels', 'views'))}"
-        views.setdefault(fields(asked["views"]), {})[f"{protocol_words(group.protocol)} of {group.trunk}"] = True
+        lines[group.protocol] = f"{group.protocol}: {fields(asked['protocol'], ('labels', 'views'))}"
+        views.setdefault(fields(asked["views"]), {})[f"{group.protocol} of {group.trunk}"] = True
     for seen, users in views.items():
         who = f" ({', '.join(users)})" if len(views) > 1 else ""
         lines[seen] = f"Views of a video{who}: {seen}"
@@ -343,17 +341,6 @@ def fields(config: dict, without: tuple[str, ...] = ()) -> str:
     """A configuration's fields that are not None, in words."""
     chosen = {k: v for k, v in config.items() if v is not None and k not in ("is", *without)}
     return ", ".join(f"{k} {' '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in chosen.items())
-
-
-def protocol_words(protocol: str) -> str:
-    """As a heading: "Fine-tuning, 5 labels a class" for "finetune, 5 labels a class"."""
-    name, comma, rest = protocol.partition(",")
-    return PROTOCOLS[name] + comma + rest
-
-
-def protocol_key(protocol: str) -> tuple[int, str]:
-    """By which protocols are sorted."""
-    return list(PROTOCOLS).index(protocol.partition(",")[0]), protocol
 
 
 def videos(results: list[dict]) -> list[dict]:
@@ -412,9 +399,10 @@ def class_name(classes: list[str], label: int) -> str:
 def confusions(groups: dict[Group, list[list[dict]]]) -> list[dict]:
     """For each protocol that trains something, or else for k-NN, a matrix of every kind of trunk."""
     having = {group: runs for group, runs in groups.items() if runs[0][0].get("confusion")}
-    protocols = sorted({group.protocol for group in having}, key=protocol_key, reverse=True)
+    protocols = sorted({group.protocol for group in having}, key=str.casefold, reverse=True)
     found = []
-    for protocol in [p for p in protocols if not p.startswith("knn")] or protocols:
+    trained = {group.protocol for group, runs in having.items() if judge(runs[0][0]).draws}
+    for protocol in [p for p in protocols if p in trained] or protocols:
         of = {group: runs for group, runs in having.items() if group.protocol == protocol}
         trunks = {group.trunk for group in of}
         counts = {}
@@ -425,7 +413,7 @@ def confusions(groups: dict[Group, list[list[dict]]]) -> list[dict]:
         occur = np.flatnonzero(sum(matrix.sum(0) + matrix.sum(1) for matrix in counts.values()))
         found.append(
             {
-                "protocol": protocol_words(protocol),
+                "protocol": protocol,
                 "matrices": [
                     {
                         "title": title,

@@ -10,16 +10,10 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from videossl.evaluation.base import Judge
 from videossl.experiments.console import console
 from videossl.training.checkpoints import restore
 
-HEADLINES = {
-    "knn": ["video_accuracy"],
-    "linear": ["video_accuracy"],
-    "finetune": ["video_accuracy"],
-    "retrieval": ["R@1", "R@5"],
-}
-DRAWING = ("linear", "finetune")  # the protocols whose numbers depend on the seed
 RANDOM = "random initialisation"
 
 
@@ -36,6 +30,7 @@ class Row:
     spread: float | None  # standard deviation over runs and seeds; None where there is one
     count: int  # runs and seeds
     chance: float | None
+    headline: bool  # one of the metrics that tables show
 
     @property
     def words(self) -> str:
@@ -48,7 +43,7 @@ class Group(NamedTuple):
 
     subject: str  # the method, or "random initialisation"
     trunk: str
-    protocol: str  # "finetune", or "finetune, 5 labels a class"
+    protocol: str  # "Fine-tuning", or "Fine-tuning, 5 labels a class"
     dataset: str
 
 
@@ -73,38 +68,61 @@ def read_results(folder: Path) -> list[dict]:
 def grouped(results: list[dict]) -> dict[Group, list[list[dict]]]:
     """For each group its runs (and seeds), each with the results of its splits in their order.
 
-    A result read twice counts once. k-NN and retrieval draw nothing, so there all seeds that scored the same weights
-    are one run. Methods of one name are told apart by the fields in which they differ, and so are protocols.
+    A run is a pretraining seed, so that runs on the training lists of several splits make one, and a protocol's seed
+    where it draws anything. Methods of one name are told apart by the fields in which they differ, and so are
+    protocols. A result read twice counts once.
 
     Raises:
-        ValueError: different videos go by one name.
+        ValueError: different videos go by one name, or two runs cannot be told apart.
     """
     methods = told_apart([method for r in results if (method := learned(r))])
     protocols = told_apart([options(r) for r in results])
     runs: dict[tuple, dict[int, dict]] = defaultdict(dict)
-    first: dict[str, dict] = {}
+    first: dict[tuple, dict] = {}
     for r in results:
-        asked, title = r["asked"], r["dataset"]["title"]
-        other = first.setdefault(title, r)
+        asked, dataset = r["asked"], r["dataset"]
+        other = first.setdefault((dataset["series"], asked["split"], dataset["title"]), r)
         if other["asked"]["data"] != asked["data"]:
             raise ValueError(
-                f"{other.get('file')} and {r.get('file')} are of different videos, but both call them {title!r}: "
-                "rename a folder of lists and evaluate anew, or report them apart"
+                f"{other.get('file')} and {r.get('file')} are of different videos, but both call them "
+                f"{dataset['title']!r}: rename a folder of lists and evaluate anew, or report them apart"
             )
+        checkpoint = asked["checkpoint"]
         subject = methods[as_key(learned(r))] if learned(r) else RANDOM
-        series = title.rpartition(f" split {asked['split']}")[0]
-        seed = asked["seed"] if asked["name"] in DRAWING else None
-        kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))])
-        runs[kind, series, asked["checkpoint"]["weights"], seed][asked["split"]] = r
+        kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))], dataset["series"])
+        run = (kind, checkpoint.get("seed", checkpoint["weights"]), asked["seed"] if judge(r).draws else None)
+        known = runs[run].setdefault(asked["split"], r)
+        if known["asked"]["checkpoint"]["weights"] != checkpoint["weights"]:
+            raise ValueError(
+                f"{known.get('file')} and {r.get('file')} are of two trunks with the same method, seed and split: "
+                "report them apart"
+            )
     found: dict[Group, list[list[dict]]] = defaultdict(list)
-    for (kind, series, *_), splits in runs.items():
+    for (kind, *_), splits in runs.items():
         numbers = sorted(splits)
-        title = splits[numbers[0]]["dataset"]["title"]
-        if len(numbers) > 1:
-            counts = [splits[n]["dataset"]["title"].rpartition(f" split {n}")[2] for n in numbers]
-            title = f"{series} splits {', '.join(map(str, numbers))}{''.join(counts)}"
-        found[Group(*kind, title)].append([splits[n] for n in numbers])
+        ordered = [splits[n] for n in numbers]
+        found[Group(*kind[:3], title(ordered))].append(ordered)
     return found
+
+
+def title(splits: list[dict]) -> str:
+    """What one run's results are of: a single result's own title, or one for its splits and what of them was there."""
+    datasets = [result["dataset"] for result in splits]
+    if len(splits) == 1:
+        return datasets[0]["title"]
+    name = f"{datasets[0]['series']} splits {', '.join(str(result['asked']['split']) for result in splits)}"
+    if all(dataset["complete"] for dataset in datasets):
+        return name
+    counts = []
+    for part in ("train", "test"):
+        used, listed = ("/".join(str(dataset[part][key]) for dataset in datasets) for key in ("used", "listed"))
+        counts.append(f"{used} of {listed} {part}")
+    return f"a subset of {name} ({', '.join(counts)} videos)"
+
+
+def judge(result: dict) -> Judge:
+    """The protocol that scored a result."""
+    return restore(result["asked"]["protocol"])
 
 
 def rows(results: list[dict]) -> list[Row]:
@@ -120,7 +138,8 @@ def rows(results: list[dict]) -> list[Row]:
             known = [r["metrics"][chance] for r in runs[0] if chance in r["metrics"]]
             spread = statistics.stdev(values) if len(values) > 1 else None
             numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
-            found.append(Row(*group, metric, *numbers))
+            headlines = judge(runs[0][0]).headlines
+            found.append(Row(*group, metric, *numbers, headlines is None or metric in headlines))
     return found
 
 
@@ -135,7 +154,7 @@ def options(result: dict) -> dict:
     asked = result["asked"]
     fields = {name: value for name, value in asked["protocol"].items() if name not in ("labels", "views")}
     views = {name: value for name, value in asked["protocol"].get("views", {}).items() if name != "is"}
-    return {**fields, **views, "is": f":{asked['name']}{few(asked)}"}
+    return {**fields, **views, "is": f":{judge(result).title}{few(asked)}"}
 
 
 def told_apart(configs: list[dict]) -> dict[str, str]:
@@ -170,7 +189,7 @@ def few(asked: dict) -> str:
 
 def print_table(results: list[dict]) -> None:
     """The headline metrics, on the console: a row for each kind of trunk, a column for each metric."""
-    found = [row for row in rows(results) if row.metric in HEADLINES[row.protocol.split(",")[0]]]
+    found = [row for row in rows(results) if row.headline]
     for dataset in dict.fromkeys(row.dataset for row in found):
         here = [row for row in found if row.dataset == dataset]
         columns = list(dict.fromkeys((row.protocol, row.metric) for row in here))

@@ -15,6 +15,7 @@ crawling and getting up move least (2 grey levels a pixel from frame to frame at
 """
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -304,17 +305,36 @@ def _claim(config: SimulateActions) -> None:
     plan = {"is": "videossl.robot.actions:SimulateActions", "version": VERSION, **plan}
     note = config.out / "simulation.json"
     if note.exists():
-        found = json.loads(note.read_text())
+        try:
+            found = json.loads(note.read_text())
+        except ValueError as e:  # no JSON, or no text
+            raise ValueError(
+                f"{note} is empty or damaged ({e}), so how the videos beside it were made is not known: give another "
+                f"folder, or remove {config.out} to have all made anew"
+            ) from e
         other = [
             f"{name} {found.get(name)!r} (now {value!r})" for name, value in plan.items() if found.get(name) != value
         ]
         if other:
             raise ValueError(f"{config.out} was made with {', '.join(other)}: ask for the same, or for another folder")
-    elif config.out.exists() and any(config.out.iterdir()):
+    elif config.out.exists() and set(config.out.iterdir()) - {_part(note)}:
         raise FileExistsError(f"{config.out} holds files, but no simulation.json: choose a new or an empty folder")
     else:
         config.out.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(plan, indent=1) + "\n")
+        _write(note, json.dumps(plan, indent=1) + "\n")
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file in one step: it is there whole, or as it was."""
+    try:
+        _part(path).write_text(text)
+        os.replace(_part(path), path)
+    finally:
+        _part(path).unlink(missing_ok=True)
 
 
 def _write_lists(config: SimulateActions) -> None:
@@ -332,14 +352,14 @@ def _write_lists(config: SimulateActions) -> None:
                 else:
                     train += [f"{name} {label}" for name in names]
     for name, lines in lists.items():
-        (config.out / name).write_text("\n".join(lines) + "\n")
+        _write(config.out / name, "\n".join(lines) + "\n")
 
 
 def simulate_actions(config: SimulateActions) -> None:
     """Make the data set, or what is missing of it: the lists come last, so where they are there, all is there.
 
     Raises:
-        ValueError: the folder holds a data set made with another config.
+        ValueError: the folder holds a data set made with another config, or whose simulation.json is damaged.
         FileExistsError: the folder holds something else. Nothing is overwritten.
         ImportError: PyBullet is not installed.
     """

@@ -93,7 +93,7 @@ def test_the_wheel_holds_every_module_and_each_imports_from_an_empty_folder(tmp_
     (wheel,) = tmp_path.glob("*.whl")
     files = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in files} == {"videossl"}  # no top-level `datasets` or `robot`
-    packed = {name for name in files if not name.startswith("videossl/experiments/results")}
+    packed = {name for name in files if not name.startswith("videossl/experiments/results/")}
     ours = [path for folder in FOLDERS for path in (source / folder).rglob("*") if path.suffix in (".py", ".html")]
     assert len(packed) == len(ours)
 

@@ -151,8 +151,10 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one_whole(folder, film, 
     before = (folder / "index.json").read_bytes()
     film(folder / "d.avi", counting)
     monkeypatch.setattr(index_module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"index.json cannot be written \(No space left\): the old one is as it was"):
         make(folder)
+    with pytest.raises(OSError, match=r"new.json cannot be written \(No space left\): there is none yet"):
+        make(folder, out=folder / "new.json")
     monkeypatch.undo()
     assert (folder / "index.json").read_bytes() == before
     assert sorted(os.listdir(folder)) == [

@@ -37,6 +37,23 @@ def test_a_flat_folder_has_no_labels_nor_has_a_mixed_one(tmp_path, film, countin
     (tmp_path / "a.avi").unlink()
     records = video_folder(tmp_path)
     assert records.missing == {"a.avi": "not there"} and len(records) == 2
+    for name in ("b.avi", "walk/c.avi"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="bring them back, or give another folder"):  # there are no lists to give
+        video_folder(tmp_path)
+
+
+def test_it_has_one_list(tmp_path, film, counting):
+    film(tmp_path / "a.avi", counting[:5])
+    index_videos(tmp_path, workers=1, progress=False)
+    assert (video_folder(tmp_path).series, video_folder(tmp_path).split) == (tmp_path.name, None)
+    for wrong, found in (
+        ({"train": False}, "has no test list: .*"),
+        ({"split": 2}, "has one list, but split 2 was asked for: .*"),
+        ({"lists": tmp_path}, "takes no lists, but .* was given: .*"),
+    ):
+        with pytest.raises(ValueError, match=found + r"testlist01.txt\) and read it as ucf101"):
+            video_folder(tmp_path, **wrong)
 
 
 def test_real_clips_of_many_sizes_and_rates(shared, tmp_path):

@@ -1,6 +1,8 @@
 """The command line: it answers at once, and says what is wrong in one line."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from videossl.experiments.cli import COMMANDS, main, run
+from videossl.experiments.cli import COMMANDS, main, one_line_errors, run
 
 
 @pytest.fixture
@@ -42,6 +44,54 @@ def test_every_command_explains_its_options(name, capsys):
         run(name, ["--help"])
     assert stopped.value.code == 0
     assert f"usage: videossl {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pretrain", "resume"])
+def test_every_option_is_explained(name, capsys):
+    with pytest.raises(SystemExit):
+        run(name, ["--help"])
+    explained, option = {}, None
+    for line in capsys.readouterr().out.splitlines():
+        text = line.strip("│ ")
+        if line.startswith(("╭", "╰")) or set(text) <= set("─-"):  # the edge of a box; a dumb terminal gets none
+            option = None
+        elif text.startswith("-"):
+            option, _, about = text.partition("  ")
+            explained[option] = about
+        elif option:
+            explained[option] += " " + text
+    assert len(explained) > (20 if name == "pretrain" else 0)
+    for option, about in explained.items():
+        assert re.sub(r"\((default: .*|required)\)$", "", about.strip()).strip(), f"{option} is not explained"
+
+
+def test_scripts_say_what_is_wrong_in_one_line_too():
+    error = ValueError("no frames")
+    error.add_note("in example 3")
+    for raised, said in [(error, "videossl: no frames (in example 3)"), (KeyboardInterrupt(), "videossl: interrupted")]:
+        with pytest.raises(SystemExit) as stopped, one_line_errors():
+            raise raised
+        assert stopped.value.code == said
+    with pytest.raises(TypeError), one_line_errors():
+        raise TypeError("a bug")
+
+
+def test_a_video_that_cannot_be_read_is_named_in_one_line_by_workers_too(refused, tiny, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(tiny, root)
+    options = ["--method.far", "4", "--method.near", "2", "--size", "32", "32", "--held-out", "0", "--batch", "12"]
+    options += ["--steps", "2", "--accelerator", "cpu", "trunk:small", "--trunk.size", "28", "--trunk.width", "4"]
+    said = []
+    video = root / "Down/v_Down_g05_c01.avi"
+    stat = video.stat()
+    video.write_bytes(b"x" * stat.st_size)  # as long and as old as the index has it
+    os.utime(video, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    for workers in (0, 2):
+        said.append(
+            refused("pretrain", "--root", root, "--out", tmp_path / str(workers), "--workers", workers, *options)
+        )
+    assert said[0] == said[1] and video.name in said[0]
+    assert "in example" in said[0] and "in example 0," not in said[0]  # that one is looked at before the workers start
 
 
 def test_an_unknown_command_is_answered_with_those_there_are(refused):

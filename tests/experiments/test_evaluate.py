@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+import torchvision
 
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
@@ -12,10 +14,11 @@ from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
-from videossl.experiments.evaluate import Evaluate, evaluate, score
+from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.experiments.results import read_results, rows
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.resnet import ResNet
 from videossl.models.small import Small
 
 VIEWS = Views(clips=4, crops=1)
@@ -103,6 +106,38 @@ def test_a_subset_does_not_bear_the_name_of_the_whole(tiny, run, tmp_path, capsy
     assert "6 of 7 videos (1 not there, 0 unreadable)" in capsys.readouterr().out
 
 
+def test_options_that_ask_for_more_than_there_is_are_lowered_aloud(tiny, run, tmp_path, capsys):
+    few, ranks = KNN(views=VIEWS), Retrieval(views=VIEWS)
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("knn", "retrieval"), knn=few, retrieval=ranks)
+    nearest, found = score(plan)
+    assert nearest["asked"]["protocol"]["k"] == 12 and "R@10" in found["metrics"] and "R@20" not in found["metrics"]
+    assert capsys.readouterr().out.count("there are 12 training videos") == 2
+
+
+def test_frames_of_another_size_are_another_result(tiny, run, tmp_path):
+    plan = config(tiny, run, tmp_path, protocols=("knn",))
+    score(plan)
+    with pytest.raises(FileExistsError, match="of another size"):
+        score(dataclasses.replace(plan, data=Videos(tiny, size=(40, 40))))
+
+
+def test_videos_that_were_pretrained_on_do_not_test(tiny, run, tmp_path):
+    lists = tmp_path / "leaking"
+    lists.mkdir()
+    for name, source in (("classInd.txt",) * 2, ("trainlist01.txt",) * 2, ("testlist01.txt", "trainlist01.txt")):
+        (lists / name).write_text((tiny / source).read_text())
+    with pytest.raises(ValueError, match="12 of the 12 videos of leaking split 1 test were pretrained on by learned"):
+        score(config(tiny, run, tmp_path / "out", data=Videos(tiny, lists=lists, size=(32, 32))))
+
+
+def test_a_random_trunk_is_random_though_the_run_began_with_weights(tiny, run, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    subject = Subject("random", "random", ResNet(18, weights=weights), None, {}, frozenset())
+    one, other = (subject.trunk(seed).state_dict() for seed in (0, 1))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
 def test_seeds_of_random_trunks_give_a_mean_and_a_spread(tiny, run, tmp_path):
     results = score(config(tiny, run, tmp_path, protocols=("knn",), seeds=(0, 1, 2)))
     found = {row.subject: row for row in rows(results) if row.metric == "video_accuracy"}
@@ -121,8 +156,8 @@ def test_what_cannot_be_evaluated_is_said_in_words(tiny, run, tmp_path):
         score(config(tiny, run, tmp_path, trunks=("random",)))
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         score(config(tiny, tmp_path / "nowhere", tmp_path))
-    with pytest.raises(ValueError, match="k is 20, but there are 12 training videos"):
-        score(config(tiny, run, tmp_path / "a", protocols=("knn",), knn=KNN(views=VIEWS)))
+    with pytest.raises(ValueError, match="there is no protocol 'k-NN'; there are: knn, retrieval, linear, finetune"):
+        config(tiny, run, tmp_path, protocols=("k-NN",))
     with pytest.raises(ValueError, match="has no test list"):
         score(config(tiny, run, tmp_path / "b", data=Videos(tiny, "video_folder")))
 

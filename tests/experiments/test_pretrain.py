@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.metadata
 import json
 import os
 import signal
@@ -6,16 +7,18 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from videossl.experiments.data import Videos
+from videossl.experiments.data import Videos, content
 from videossl.experiments.devices import Devices
-from videossl.experiments.pretrain import Pretrain, Resume, pretrain, resume
+from videossl.experiments.pretrain import Pretrain, Resume, measure, pretrain, resume
 from videossl.experiments.runs import read_log
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
 from videossl.training import checkpoints
+from videossl.training.draws import Draws
 
 METHOD = ShuffleAndLearn(far=4, near=2, different=0.0, jitter=1, negatives=0.5)
 
@@ -51,7 +54,7 @@ def whole(tiny, tmp_path_factory):
 def test_a_run_leaves_all_that_is_needed_to_run_it_again(whole, tiny):
     stored = json.loads((whole / "config.json").read_text())
     assert checkpoints.restore(stored["config"]).method == METHOD
-    assert stored["versions"]["torch"] == torch.__version__.split("+")[0] or stored["versions"]["torch"]
+    assert stored["versions"]["torch"] == importlib.metadata.version("torch")
     assert stored["data"]["listed"] == 12 and stored["data"]["train"] + stored["data"]["held_out"] == 12
     log = read_log(whole / "log.jsonl")
     assert [line["step"] for line in log] == list(range(2, 31, 2))
@@ -60,7 +63,12 @@ def test_a_run_leaves_all_that_is_needed_to_run_it_again(whole, tiny):
     assert list((whole / "tensorboard").iterdir())
     result = json.loads((whole / "result.json").read_text())
     assert 0 <= result["held_out_accuracy"] <= 1 and result["chance"] == {"accuracy": 0.5}
-    assert checkpoints.load(whole)["step"] == 30
+    saved = checkpoints.load(whole)
+    assert saved["step"] == 30 and saved["split"] == 1
+    videos = Videos(tiny).records(True, 1, (32, 32))
+    assert saved["seen"] == sorted(content(record) for record in videos)  # 12, held-out ones too
+    with np.load(whole / "examples.npz") as examples:
+        assert len(examples["clips"]) == len(examples["predicted"]) == 12
 
 
 def test_losses_do_not_depend_on_the_number_of_workers(whole, tiny, tmp_path):
@@ -97,6 +105,66 @@ def test_a_killed_run_resumes_to_the_same_losses_bit_for_bit(whole, tiny, tmp_pa
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+class Recording(torch.nn.Module):
+    """A net whose loss is the mean of what it is given, and which remembers how much that was."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, batch):
+        self.sizes.append(len(batch["x"]))
+        return batch["x"].mean(), {}
+
+
+def test_just_so_many_probes_are_measured_and_each_counts_alike(tmp_path):
+    probe = Draws([{"name": "one"}], lambda record, rng: {"x": rng.random()})
+    plan = config(tmp_path, tmp_path, batch=8, probes=11)
+    net = Recording()
+    found = measure(net, probe, plan, plan.engine.launch())
+    assert net.sizes == [8, 3]
+    assert found["held_out_loss"] == pytest.approx(np.mean([probe[n]["x"] for n in range(11)]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{name: 0} for name in ("steps", "batch", "log", "save", "probes")]
+    + [{"workers": -1}, {"seed": -1}, {"held_out": 1.0}, {"held_out": -0.1}, {"save": 11, "log": 10}],
+)
+def test_a_number_out_of_range_is_refused_in_words(tmp_path, wrong):
+    with pytest.raises(ValueError, match=rf"^{next(iter(wrong))} (is|must)"):
+        config(tmp_path, tmp_path, **wrong)
+
+
+def test_a_file_is_no_folder_for_a_run(tiny, tmp_path):
+    (tmp_path / "run").write_text("a note")
+    with pytest.raises(FileExistsError, match="run is a file, but --out names the folder"):
+        pretrain(config(tiny, tmp_path / "run"))
+    assert (tmp_path / "run").read_text() == "a note"
+
+
+@pytest.mark.parametrize("written", ["{}", "[]", '{"config": {"is": "videossl.models.small:Small"}}'])
+def test_a_config_that_is_not_of_a_run_is_refused_in_words(tmp_path, written):
+    (tmp_path / "config.json").write_text(written)
+    with pytest.raises(ValueError, match="is not of a pretraining run"):
+        resume(Resume(tmp_path))
+
+
+def test_a_trunk_made_for_other_clips_than_it_is_shown_is_noted(tiny, tmp_path, capsys):
+    small = Small(length=4, width=4, size=28)
+    pretrain(config(tiny, tmp_path / "run", trunk=small, steps=2))
+    note = "note: Small reads clips of 4 frames, but this method shows it clips of 1 (--method.length)"
+    assert capsys.readouterr().out.count(note) == 1
+    pretrain(config(tiny, tmp_path / "other", steps=2))
+    assert "note:" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_an_accelerator_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no run on --accelerator cuda"):
+        Devices(accelerator="cuda").launch()
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(whole, tiny, tmp_path):
     out = tmp_path / "run"
     pretrain(config(tiny, out))
@@ -126,7 +194,7 @@ def test_a_checkpoint_of_another_method_or_trunk_is_not_taken_up(whole, tiny, tm
         other = json.loads(json.dumps(stored))
         other["config"][part][key] = value
         (out / "config.json").write_text(json.dumps(other))
-        with pytest.raises(ValueError, match=f"another {part}|checkpoint"):
+        with pytest.raises(ValueError, match=f"is of another {part} than config.json"):
             resume(Resume(out))
 
 

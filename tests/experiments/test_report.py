@@ -57,6 +57,7 @@ def result(
     protocol: str,
     pretrained: bool = True,
     weights: str = "w0",
+    trained: str | None = None,
     seed: int = 0,
     split: int = 1,
     metrics: dict | None = None,
@@ -89,7 +90,7 @@ def result(
             "views": {"is": "videossl.evaluation.views:Views", "clips": 10, "length": 16, "crops": 1, "size": 48},
             "checkpoint": {
                 "kind": "pretrained" if pretrained else "random",
-                "path": "runs/a" if pretrained else None,
+                **({"seed": trained or weights} if pretrained else {}),
                 "method": plain(ShuffleAndLearn(**method)) if pretrained else None,
                 "step": step if pretrained else None,
                 "weights": weights,
@@ -101,6 +102,7 @@ def result(
         },
         "dataset": {
             "title": title.replace("split 1", f"split {split}"),
+            "series": title.removeprefix("a subset of ").partition(" split ")[0],
             "benchmark": benchmark,
             "complete": complete,
             "classes": CLASSES,
@@ -196,16 +198,12 @@ def test_the_tables_numbers_are_those_of_rows(folder):
     for subject, head in (("ShuffleAndLearn", "Shuffle and Learn"), ("random initialisation", "random initialisation")):
         (line,) = (row for name, row in table.items() if name.startswith(head) and "CaffeNet" not in name)
         shown = {(r.protocol, r.metric): r for r in numbers if r.subject == subject}
-        columns = [
-            ("knn", "video_accuracy"),
-            *(("retrieval", f"R@{k}") for k in (1, 5, 10)),
-            ("linear", "video_accuracy"),
-        ]
-        columns += [("finetune", "video_accuracy"), ("finetune", "clip_accuracy")]
+        columns = [("Fine-tuning", "video_accuracy"), ("Fine-tuning", "clip_accuracy"), ("k-NN", "video_accuracy")]
+        columns += [("Linear probe", "video_accuracy"), *(("Retrieval", f"R@{k}") for k in (1, 5, 10))]
         assert line[1] == "2"
         assert line[2:] == [shown[column].words for column in columns]
         assert all("±" in cell for cell in line[2:])
-    assert ["chance", "", "25.0", "25.0", "76.3", "94.4", "25.0", "25.0", "25.0"] in found.rows
+    assert ["chance", "", "25.0", "25.0", "25.0", "25.0", "25.0", "76.3", "94.4"] in found.rows
 
 
 def test_a_subset_is_titled_so_and_the_papers_number_told_apart(folder):
@@ -359,7 +357,18 @@ def test_splits_are_averaged_before_runs(tmp_path):
             )
     (row,) = rows(read_results(tmp_path))
     assert (row.mean, row.spread, row.count) == (pytest.approx(0.4), pytest.approx(0.02**0.5), 2)
-    assert row.dataset.startswith("a subset of UCF101 splits 1, 2, 3 (22 of 9537 train")
+    assert row.dataset.startswith("a subset of UCF101 splits 1, 2, 3 (38/38/38 of 40/40/40 train")
+
+
+def test_runs_pretrained_for_each_split_make_one_mean(tmp_path):
+    for split, accuracy in ((1, 0.2), (2, 0.5), (3, 0.8)):
+        metrics = {"video_accuracy": accuracy, "chance": 0.25}
+        result(tmp_path, "finetune", weights=f"w{split}", trained="seed 0", split=split, metrics=metrics)
+    (row,) = rows(read_results(tmp_path))
+    assert (row.mean, row.count, row.spread) == (pytest.approx(0.5), 1, None)
+    result(tmp_path, "finetune", weights="other", trained="seed 0", metrics=metrics)
+    with pytest.raises(ValueError, match="of two trunks with the same method, seed and split"):
+        rows(read_results(tmp_path))
 
 
 def test_seeds_of_a_protocol_that_draws_nothing_are_one_run(tmp_path):
@@ -367,8 +376,8 @@ def test_seeds_of_a_protocol_that_draws_nothing_are_one_run(tmp_path):
         for protocol in ("knn", "linear"):
             result(tmp_path, protocol, seed=seed, metrics={"video_accuracy": 0.5, "chance": 0.25})
     assert {row.protocol: (row.count, row.spread) for row in rows(read_results(tmp_path))} == {
-        "knn": (1, None),
-        "linear": (3, 0),
+        "k-NN": (1, None),
+        "Linear probe": (3, 0),
     }
 
 

@@ -6,22 +6,12 @@ import torch
 from torch import nn
 
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
-from videossl.models.base import Trunk, by_frame
+from videossl.models.base import Trunk
 from videossl.training.draws import Draws, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import cosine
 
 TIGHT = ShuffleAndLearn(far=12, near=4, different=0.0)
-
-
-def counting(frames: int, motion: np.ndarray | None = None) -> dict:
-    """A video in which frame i has value i, evenly moving where nothing else is said."""
-    values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
-    return {
-        "frames": values,
-        "motion": np.ones(frames - 1, np.float32) if motion is None else motion,
-        "name": "counting",
-    }
 
 
 def shown(method: ShuffleAndLearn, record: dict, seed: int) -> tuple[list[int], int]:
@@ -30,7 +20,7 @@ def shown(method: ShuffleAndLearn, record: dict, seed: int) -> tuple[list[int], 
     return example["clips"][:, 0, 0, 0, 0].tolist(), example["answer"]
 
 
-def test_right_tuples_are_in_order_and_wrong_ones_have_their_middle_outside():
+def test_right_tuples_are_in_order_and_wrong_ones_have_their_middle_outside(counting):
     seen = {(0, "before"): 0, (0, "after"): 0, (1, "between"): 0}
     for seed in range(400):
         (first, middle, last), answer = shown(TIGHT, counting(60), seed)
@@ -53,7 +43,7 @@ def test_the_five_moments_are_in_order_and_inside_the_video():
             assert 0 <= a < b < c < d < e <= frames - method.length
 
 
-def test_a_tuple_run_backwards_keeps_its_answer():
+def test_a_tuple_run_backwards_keeps_its_answer(counting):
     forwards = backwards = 0
     for seed in range(200):
         (first, middle, last), answer = shown(TIGHT, counting(60), seed)
@@ -62,7 +52,7 @@ def test_a_tuple_run_backwards_keeps_its_answer():
     assert min(forwards, backwards) > 60
 
 
-def test_clips_run_forwards_in_tuples_of_both_directions_and_share_no_frame():
+def test_clips_run_forwards_in_tuples_of_both_directions_and_share_no_frame(counting):
     method = dataclasses.replace(TIGHT, length=4)
     first_to_last = set()
     for seed in range(60):
@@ -74,7 +64,7 @@ def test_clips_run_forwards_in_tuples_of_both_directions_and_share_no_frame():
 
 
 @pytest.mark.parametrize("negatives", [0.75, 0.5])
-def test_answers_are_balanced_as_configured(negatives):
+def test_answers_are_balanced_as_configured(negatives, counting):
     method = dataclasses.replace(TIGHT, negatives=negatives)
     record, count = counting(60), 3000
     right = sum(method.sample(record, np.random.default_rng([7, n]))["answer"] for n in range(count))
@@ -83,7 +73,7 @@ def test_answers_are_balanced_as_configured(negatives):
     assert method.chance["accuracy"] == max(negatives, 1 - negatives)
 
 
-def test_wrong_middles_come_from_before_and_after_alike():
+def test_wrong_middles_come_from_before_and_after_alike(counting):
     before = after = 0
     for seed in range(1000):
         (first, middle, last), answer = shown(TIGHT, counting(60), seed)
@@ -116,7 +106,40 @@ def test_an_ambiguous_middle_is_passed_over_where_there_is_a_clear_one():
         assert clips.float().mean((1, 2, 3, 4)).unique().numel() > 1
 
 
-def test_videos_that_cannot_be_asked_are_refused_in_words():
+def slides(*lengths: int) -> dict:
+    """Still pictures one after the other, so many frames each."""
+    values = torch.repeat_interleave(torch.arange(1, len(lengths) + 1) * 50, torch.tensor(lengths))
+    frames = values.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    return {"frames": frames, "motion": np.abs(np.diff(values.numpy())).astype(np.float32), "name": "slides"}
+
+
+def test_slides_that_no_window_tells_the_order_of_are_refused_and_others_never_stop_a_run():
+    method = dataclasses.replace(TIGHT, different=1.0)  # windows of 21 frames
+    for lengths in [(60, 60), (40, 30, 40), (4, 4, 80)]:  # one cut; two cuts too far apart; two in one half
+        with pytest.raises(ValueError, match="in their first and in their second half"):
+            method.check(slides(*lengths))
+    for lengths in [(40, 12, 40), (40, 19, 40), (40, 2, 40)]:
+        record = slides(*lengths)
+        method.check(record)
+        for seed in range(100):
+            assert method.sample(record, np.random.default_rng(seed))["clips"].shape == (3, 1, 3, 8, 8)
+    starts = np.flatnonzero(method.weights(slides(40, 12, 40)["motion"]))
+    assert starts.tolist() == [s for s in range(72) if s <= 39 < s + 10 <= 51 < s + 20]  # cuts after frames 39 and 51
+
+
+def test_without_a_motion_profile_only_five_equal_pictures_are_refused():
+    method = dataclasses.replace(TIGHT, different=1.0, tries=1, motion=False)
+    refused = 0
+    for seed in range(100):
+        try:
+            method.sample(slides(12, 60), np.random.default_rng(seed))
+        except ValueError as error:
+            assert "are the same" in str(error)
+            refused += 1
+    assert 0 < refused < 100  # windows that hold the cut are asked, though c is as a or as e
+
+
+def test_videos_that_cannot_be_asked_are_refused_in_words(counting):
     still = {**counting(60), "motion": np.zeros(59, np.float32)}
     for record, reason in [
         (counting(TIGHT.span - 1), "fewer than the 21 frames"),
@@ -132,38 +155,11 @@ def test_videos_that_cannot_be_asked_are_refused_in_words():
         ShuffleAndLearn(far=1)
 
 
-class Tiny(Trunk):
-    """Two convolutions: enough for a toy, a second to train."""
-
-    def __init__(self):
-        super().__init__(dim=16, length=1, size=16, resize=(16, 16), colours=((0.5,) * 3, (0.25,) * 3))
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)
-        )
-
-    def maps(self, clips):
-        return by_frame(self.body[:4], self.normalise(clips)).transpose(1, 2)
-
-    def forward(self, clips):
-        return by_frame(self.body, self.normalise(clips)).mean(1)
-
-
-def falling(seed: int) -> dict:
-    """A bright bar that crosses the picture once, over a texture of its own."""
-    rng = np.random.default_rng(seed)
-    frames = np.repeat(rng.integers(0, 60, (1, 3, 16, 16), dtype=np.uint8), 30, 0)
-    for t in range(30):
-        top = t // 2
-        frames[t, :, top : top + 2] = 250
-    return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"falling{seed}"}
-
-
 TOY = ShuffleAndLearn(far=10, near=5, different=0.0, negatives=0.5, jitter=0, light=0.0, head="mlp", hidden=32)
 
 
-def learn(method: ShuffleAndLearn, records: list[dict], steps: int) -> nn.Module:
-    torch.manual_seed(0)
-    net = method.build(Tiny())
+def learn(method: ShuffleAndLearn, trunk: Trunk, records: list[dict], steps: int) -> nn.Module:
+    net = method.build(trunk)
     batches = loader(Draws(records, method.sample, 0), 32)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in fit(net, batches, optimizer, steps, cosine(3e-3)):
@@ -178,9 +174,10 @@ def accuracy(net: nn.Module, method: ShuffleAndLearn, records: list[dict]) -> fl
 
 
 @pytest.mark.parametrize("head", ["mlp", "pairs"])
-def test_it_learns_a_toy_in_seconds(head):
+def test_it_learns_a_toy_in_seconds(head, falling, tiny):
     method = dataclasses.replace(TOY, head=head)
-    net = learn(method, [falling(i) for i in range(40)], steps=250)
+    torch.manual_seed(0)
+    net = learn(method, tiny(), [falling(i) for i in range(40)], steps=250)
     assert accuracy(net, method, [falling(100 + i) for i in range(20)]) > 0.85
 
 
@@ -192,15 +189,17 @@ def fading(seed: int) -> dict:
     return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"fading{seed}"}
 
 
-def test_a_fade_alone_does_not_give_the_order_away():
+def test_a_fade_alone_does_not_give_the_order_away(tiny):
     train, test = [fading(i) for i in range(40)], [fading(100 + i) for i in range(20)]
-    assert accuracy(learn(TOY, train, 250), TOY, test) > 0.8  # left alone, it is a shortcut
+    torch.manual_seed(0)
+    assert accuracy(learn(TOY, tiny(), train, 250), TOY, test) > 0.8  # left alone, it is a shortcut
     treated = dataclasses.replace(TOY, light=0.4)
-    assert accuracy(learn(treated, train, 250), treated, test) < 0.75
+    torch.manual_seed(0)
+    assert accuracy(learn(treated, tiny(), train, 250), treated, test) < 0.75
 
 
-def test_the_three_pictures_share_one_trunk_and_the_middle_one_matters():
-    net = TOY.build(Tiny()).eval()
+def test_the_three_pictures_share_one_trunk_and_the_middle_one_matters(tiny):
+    net = TOY.build(tiny()).eval()
     assert len([m for m in net.modules() if isinstance(m, Trunk)]) == 1
     clips = torch.rand(4, 3, 1, 3, 16, 16)
     other = clips.clone()
@@ -208,8 +207,19 @@ def test_the_three_pictures_share_one_trunk_and_the_middle_one_matters():
     assert not torch.allclose(net.predict({"clips": clips}), net.predict({"clips": other}))
 
 
-def test_uniform_logits_cost_log_2():
-    net = dataclasses.replace(TOY, head="linear").build(Tiny())
+def test_split_pictures_are_grey_in_training_alone(tiny, monkeypatch):
+    net = dataclasses.replace(TOY, split=True).build(tiny())
+    shown = []
+    monkeypatch.setattr(net.trunk, "normalise", lambda clips: shown.append(clips) or clips)
+    batch = {"clips": torch.rand(8, 3, 1, 3, 16, 16)}
+    net.predict(batch)
+    net.eval().predict(batch)
+    training, evaluating = (clips - clips[..., :1, :, :] for clips in shown)
+    assert not training.any() and evaluating.any()
+
+
+def test_uniform_logits_cost_log_2(tiny):
+    net = dataclasses.replace(TOY, head="linear").build(tiny())
     nn.init.zeros_(net.order.weight)
     nn.init.zeros_(net.order.bias)
     loss, _ = net({"clips": torch.rand(4, 3, 1, 3, 16, 16), "answer": torch.tensor([0, 1, 0, 1])})

@@ -204,6 +204,33 @@ def test_another_config_is_not_mixed_in(made):
     assert contents(made) == before
 
 
+@pytest.mark.parametrize("content", [b"", b'{"is": "videossl.rob', b"\0\xff\0"])
+def test_a_damaged_note_is_named_with_a_way_on(tmp_path, content):
+    (tmp_path / "simulation.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"simulation.json is empty or damaged .* give another folder, or remove"):
+        simulate_actions(small(tmp_path))
+    assert contents(tmp_path) == {"simulation.json": content}
+
+
+def test_notes_and_lists_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(path, text):
+        path.write_bytes(text.encode()[:5])
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "lists").mkdir()
+    actions._write_lists(small(tmp_path / "lists"))
+    before = contents(tmp_path / "lists")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        for write, folder in ((actions._claim, "new"), (actions._write_lists, "lists")):
+            with pytest.raises(OSError, match="No space left"):
+                write(small(tmp_path / folder))
+    assert contents(tmp_path / "lists") == before and contents(tmp_path / "new") == {}
+    (tmp_path / "new" / "simulation.json.part").write_text("{")  # what is left when killed
+    actions._claim(small(tmp_path / "new"))
+    assert contents(tmp_path / "new").keys() == {"simulation.json"}
+
+
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="choose a new or an empty folder"):

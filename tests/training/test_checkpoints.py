@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.models.resnet import ResNet
 from videossl.models.small import Small
 from videossl.training import checkpoints
 
@@ -45,6 +47,25 @@ def test_a_trunk_comes_back_with_its_weights(tmp_path):
     assert checkpoints.load(path)["step"] == 5
 
 
+def test_a_trunk_does_not_need_the_file_that_its_run_began_with(tmp_path):
+    trunk = ResNet(weights=tmp_path / "gone.pth")
+    net = ShuffleAndLearn().build(ResNet().build())
+    checkpoints.save(tmp_path / "checkpoint.pt", method=ShuffleAndLearn(), trunk=trunk, net=net, step=5)
+    loaded = checkpoints.load_trunk(tmp_path).state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in net.trunk.state_dict().items())
+    assert checkpoints.untrained(trunk) == ResNet() and checkpoints.untrained(Small(width=3)) == Small(width=3)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_cut_checkpoint_is_refused_in_words(tmp_path, share):
+    path = tmp_path / "checkpoint.pt"
+    net = ShuffleAndLearn().build(Small().build())
+    checkpoints.save(path, method=ShuffleAndLearn(), trunk=Small(), net=net, step=5)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        checkpoints.load(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04garbage"])
 def test_what_is_no_checkpoint_is_refused_in_words(tmp_path, content):
     path = tmp_path / "checkpoint.pt"
@@ -73,9 +94,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     checkpoints.write(Path({str(path)!r}), b"new" * 10_000)
 except OSError as error:
-    print("refused", error.errno)
+    print("refused", error.errno, error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("refused")
+    assert done.stdout.startswith(f"refused {errno.EFBIG} ")
+    assert str(path) in done.stdout and "what was there before is as it was" in done.stdout
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -67,6 +67,28 @@ def test_an_error_names_the_record_it_came_from():
         Draws([], sample)
 
 
+class Unreadable:
+    """Frames of a broken file."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        raise OSError(5, "cannot be read", "broken.avi")
+
+
+def test_an_error_is_the_same_from_a_worker_as_from_this_process():
+    draws = Draws([{"frames": Unreadable(), "name": "broken"}], sample)
+    found = []
+    for workers in (0, 2):
+        with pytest.raises(OSError, match="cannot be read") as caught:
+            next(iter(loader(draws, 2, workers=workers)))
+        assert caught.value.__cause__ is None
+        found.append((type(caught.value), str(caught.value), caught.value.__notes__))
+    assert found[0] == found[1]
+    assert found[0][1:] == ("[Errno 5] cannot be read: 'broken.avi'", ["in example 0, from record broken"])
+
+
 def test_the_order_does_not_use_the_global_generator():
     np.random.seed(0)
     first = Draws(RECORDS, sample, seed=1)[11]["number"]

@@ -1,18 +1,16 @@
-"""What the protocols share: labels, draws of few of them, and scores.
-
-A protocol is a frozen dataclass: its fields are the hyper-parameters, so they are also the command line and what a
-result records. `score(encoder, train, test, seed)` returns `Scores` and leaves the encoder's trunk as it is.
-"""
+"""What the protocols share: their contract, labels, draws of few of them, and scores."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from videossl.evaluation.features import Features
+from videossl.evaluation.features import Encoder, Features
+from videossl.evaluation.views import Views
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,26 @@ class Scores:
     def evaluated(self) -> int:
         """Number of test videos behind the numbers."""
         return len(self.tested)
+
+
+class Judge(Protocol):
+    """A protocol: a frozen dataclass whose fields are the hyper-parameters, the command line and what a result records.
+
+    `knn.py` is the one to read first. One whose options can ask for more than there is has `fitted(videos)`, itself
+    with options that suit so many training videos; the command uses it and says so.
+    """
+
+    title: ClassVar[str]  # in tables and reports
+    headlines: ClassVar[tuple[str, ...] | None]  # the metrics that tables show; None: all
+    draws: ClassVar[bool]  # whether its numbers depend on the seed
+    views: Views  # of each video
+
+    def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
+        """How well the encoder's trunk does on `test`, given the labels of `train`. The trunk stays as it is.
+
+        `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols;
+        `classified` makes scores of a classifier's answers.
+        """
 
 
 def labels_of(records: Sequence[dict], protocol: str) -> list[int]:

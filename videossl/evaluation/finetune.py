@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +47,10 @@ class FineTune:
     decay: float = 5e-4  # weight decay, of all parameters
     labels: int | None = None  # labelled training videos a class; None: all
     views: Views = field(default_factory=Views)  # of test videos; clips for training are as long, as wide and as sparse
+
+    title: ClassVar[str] = "Fine-tuning"
+    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy", "clip_accuracy")
+    draws: ClassVar[bool] = True
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the labelled videos, the layer's first weights, and the order, clips and crops in training.

@@ -6,7 +6,8 @@ are of images; for videos no protocol is established, so ours is stated in full.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ class KNN:
     k: int = 20  # neighbours
     temperature: float = 0.07  # of the vote's weights; infinity counts heads
     views: Views = field(default_factory=Views)  # of training and test videos
+
+    title: ClassVar[str] = "k-NN"
+    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
+    draws: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.
@@ -53,9 +58,9 @@ class KNN:
         videos, clips = votes[0].argmax(1), votes[1].argmax(1).view(clips.shape[:2])
         return classified(gallery.labels.tolist(), gallery.failed, asked, clips, videos, classes)
 
-    def _check(self, videos: int) -> None:
-        if not 1 <= self.k <= videos:
-            raise ValueError(f"k is {self.k}, but there are {videos} training videos: ask for 1 to {videos}")
+    def fitted(self, videos: int) -> "KNN":
+        """With k no larger than the number of training videos."""
+        return replace(self, k=min(self.k, videos))
 
 
 def vote(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,10 @@ class LinearProbe:
     penalty: float | None = None  # None: chosen on held-out groups
     steps: int = 200  # of L-BFGS, at most
     views: Views = field(default_factory=Views)  # of training and test videos
+
+    title: ClassVar[str] = "Linear probe"
+    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
+    draws: ClassVar[bool] = True
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides which videos are labelled and which groups are held out, alike for every trunk.

@@ -6,8 +6,9 @@ Buechler et al., "Improving Spatiotemporal Self-Supervision by Deep Reinforcemen
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import comb
+from typing import ClassVar
 
 from videossl.evaluation.base import Scores, labels_of
 from videossl.evaluation.features import Encoder, nearest
@@ -25,6 +26,10 @@ class Retrieval:
 
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)  # neighbours looked at
     views: Views = field(default_factory=Views)  # of training and test videos
+
+    title: ClassVar[str] = "Retrieval"
+    headlines: ClassVar[tuple[str, ...] | None] = None
+    draws: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.
@@ -66,6 +71,10 @@ class Retrieval:
     def _check(self, videos: int) -> None:
         if not self.ks or min(self.ks) < 1 or max(self.ks) > videos:
             raise ValueError(f"ks are {self.ks}, but there are {videos} training videos to find: ask for 1 to {videos}")
+
+    def fitted(self, videos: int) -> "Retrieval":
+        """Without the ks that are larger than the number of training videos."""
+        return replace(self, ks=tuple(k for k in self.ks if k <= videos) or (1,))
 
 
 def by_chance(gallery: int, relevant: int, k: int) -> float:

@@ -36,7 +36,9 @@ class ShuffleAndLearn:
     motion: bool = True  # draw windows in proportion to their motion (record["motion"], from the index); else evenly
     jitter: int = 4  # pixels by which each picture is shifted apart from the others, against matching of borders
     light: float = 0.1  # change of brightness and contrast of each picture, against fades and exposure drift
-    head: Literal["linear", "mlp", "pairs"] = "linear"  # see ShuffleAndLearnNet
+    split: bool = False  # keep one random colour channel of each picture, against chromatic cues (OPN)
+    # linear is the paper's single layer; mlp adds a hidden one; pairs looks at how far apart each two features are
+    head: Literal["linear", "mlp", "pairs"] = "linear"
     hidden: int = 256  # units of the mlp and pairs heads
 
     answers: ClassVar[tuple[str, ...]] = ("out of order", "in order")
@@ -61,14 +63,21 @@ class ShuffleAndLearn:
             raise ValueError(f"negatives is a share, within [0, 1], but {self.negatives} was given")
 
     def check(self, record):
-        """Raise a ValueError if the record is too short, does not move, or has no motion profile."""
+        """Raise a ValueError if the record is too short, has no motion profile, or hardly moves.
+
+        A window of `span` frames whose first or second half stands still shows no order: before a slideshow's only cut
+        all pictures are equal, and after it too.
+        """
         frames = len(record["frames"])
         if frames < self.span:
             raise ValueError(f"fewer than the {self.span} frames that a tuple spans: lower far, near or length")
         if self.motion and "motion" not in record:
             raise ValueError("no motion profile: make one with `videossl index`, or set motion to False")
-        if self.motion and not np.any(record["motion"]):
-            raise ValueError("nothing moves: no order to tell")
+        if self.motion and not self.weights(record["motion"]).any():
+            raise ValueError(
+                f"nothing moves, or no {self.span} frames do both in their first and in their second half: no order to"
+                " tell"
+            )
 
     def sample(self, record, rng):
         self.check(record)
@@ -83,7 +92,7 @@ class ShuffleAndLearn:
                 best, clearest = clips, clearness
             if clearness >= self.different:
                 break
-        if clearest == 0:
+        if not self.motion and torch.equal(best, best[:1].expand_as(best)):  # with motion, `check` has seen to it
             raise ValueError("the frames before, in and after the window are the same: no order to tell")
         answer = int(rng.random() >= self.negatives)
         middle = 2 if answer else rng.choice([0, 4])
@@ -98,14 +107,21 @@ class ShuffleAndLearn:
         if motion is None:
             start = rng.integers(starts)
         else:
-            total = np.concatenate([[0], np.cumsum(motion, dtype=float)])
-            weight = total[self.span - 1 :][:starts] - total[:starts]  # motion within each window
-            start = rng.choice(starts, p=weight / weight.sum()) if weight.any() else rng.integers(starts)
+            weight = self.weights(motion)
+            start = rng.choice(starts, p=weight / weight.sum())
         b = start + self.near
         d = b + self.far
         a = rng.integers(max(0, b - 2 * self.near), b - self.near + 1)
         e = rng.integers(d + self.near, min(frames - self.length, d + 2 * self.near) + 1)
         return np.array([a, b, rng.integers(b + self.length, d - self.length + 1), d, e])
+
+    def weights(self, motion: np.ndarray) -> np.ndarray:
+        """Motion within each window of `span` frames, and 0 where one half of it stands still: (windows,)."""
+        total = np.concatenate([[0], np.cumsum(motion, dtype=float)])  # before each frame
+        half, last = (self.span - 1) // 2, self.span - 1
+        windows = len(total) - last
+        first, second = total[half : half + windows] - total[:windows], total[last:] - total[half : half + windows]
+        return np.where((first > 0) & (second > 0), first + second, 0)
 
     def build(self, trunk):
         return ShuffleAndLearnNet(trunk, self)
@@ -125,6 +141,7 @@ class ShuffleAndLearnNet(Net):
         self.trunk = trunk
         self.jitter = method.jitter
         self.light = method.light
+        self.split = method.split
         dim, hidden, answers = trunk.dim, method.hidden, len(method.answers)
         self.pair = None
         if method.head == "linear":
@@ -145,6 +162,7 @@ class ShuffleAndLearnNet(Net):
             tape = augment.standard(tape, self.trunk.size + 2 * self.jitter, training=True)
             clips = augment.shift_crop(tape.unflatten(1, clips.shape[1:3]), self.trunk.size)
             clips = augment.light(clips, self.light, self.light)
+            clips = augment.split_channel(clips) if self.split else clips
         else:
             clips = augment.centre(tape, self.trunk.size).unflatten(1, clips.shape[1:3])
         f = encode(self.trunk, clips)  # (B, 3, dim)

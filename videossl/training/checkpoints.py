@@ -23,17 +23,21 @@ def write(path: Path, content: bytes | str) -> None:
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        words = f"{error.strerror}: not written, and what was there before is as it was"
+        raise OSError(error.errno, words, str(path)) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)  # not there any more where all went well
 
 
 def plain(value: Any) -> Any:
@@ -95,21 +99,27 @@ def load(path: Path) -> dict:
     path = path / "checkpoint.pt" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}: `videossl pretrain` writes one into its run folder")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} is no checkpoint of videossl: it does not read as tensors and plain values"
-        ) from error
+    with path.open("rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:  # OSError: cut
+            raise ValueError(
+                f"{path} is no checkpoint of videossl: it does not read as tensors and plain values"
+            ) from error
     if not (isinstance(content, dict) and {"net", "trunk", "method", "step"} <= content.keys()):
         raise ValueError(f"{path} is a file of torch's, but no checkpoint of videossl")
     return content
 
 
+def untrained(config: Any) -> Any:
+    """A trunk's config without a file of weights: what builds it where those are not wanted, or loaded next."""
+    return dataclasses.replace(config, weights=None) if hasattr(config, "weights") else config
+
+
 def load_trunk(path: Path) -> Trunk:
-    """The trunk that a run trained, with its weights, in eval mode."""
+    """The trunk that a run trained, with its weights, in eval mode; a file that the run began with is not needed."""
     content = load(path)
-    trunk = restore(content["trunk"]).build()
+    trunk = untrained(restore(content["trunk"])).build()
     prefix = "trunk."
     weights = {key[len(prefix) :]: item for key, item in content["net"].items() if key.startswith(prefix)}
     trunk.load_state_dict(weights)

@@ -1,10 +1,10 @@
 """Examples: each is drawn from its number and the seed alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 Sample = Callable[[dict, np.random.Generator], dict]
 
@@ -57,7 +57,7 @@ def loader(
     rank: int = 0,
     world: int = 1,
     pin: bool = False,
-) -> DataLoader:
+) -> Iterable[dict]:
     """Batches from step `start` to before `stop`, or without end: step s holds examples s * batch to (s + 1) * batch - 1.
 
     Args:
@@ -69,19 +69,54 @@ def loader(
         rank: of `world` devices, which part of every batch to give.
         pin: put batches where a GPU can fetch them on its own.
 
+    Errors of `sample` that a user can mend are raised as they are, from whichever process.
+
     Raises:
         ValueError: `batch` cannot be shared out evenly.
     """
     if batch % world:
         raise ValueError(f"a batch of {batch} examples cannot be shared evenly among {world} devices")
-    return DataLoader(
-        draws,
+    batches = DataLoader(
+        _Answers(draws),
         batch_sampler=_Steps(batch, start, stop, rank, world),
+        collate_fn=_collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
     )
+    return _Batches(batches)
+
+
+class _Answers(Dataset):
+    """Examples, or the error instead of one: what a worker raises, torch would turn into the text of a traceback."""
+
+    def __init__(self, draws: Draws):
+        self.draws = draws
+
+    def __getitem__(self, n: int) -> dict | Exception:
+        try:
+            return self.draws[n]
+        except (ValueError, OSError, ImportError) as error:
+            return error
+
+
+def _collate(answers: list[dict | Exception]) -> dict | Exception:
+    """A batch, or the first error among its examples."""
+    return next((answer for answer in answers if isinstance(answer, Exception)), None) or default_collate(answers)
+
+
+class _Batches:
+    """Batches of a DataLoader; an error that comes in place of one is raised here."""
+
+    def __init__(self, batches: DataLoader):
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[dict]:
+        for batch in self.batches:
+            if isinstance(batch, Exception):
+                raise batch  # its cause, too, where it was raised in this process
+            yield batch
 
 
 class _Steps:

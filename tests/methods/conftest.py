@@ -1,0 +1,61 @@
+"""Toys that the tests of every method share: made videos, and a trunk that learns them within a second."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from videossl.models.base import Trunk, by_frame
+
+
+def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
+    """A video in which frame i has value i, evenly moving where nothing else is said."""
+    values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
+    motion = np.ones(frames - 1, np.float32) if motion is None else motion
+    return {"frames": values, "motion": motion, "name": "counting"}
+
+
+def falling_bar(seed: int) -> dict:
+    """A bright bar that crosses the picture once, over a texture of its own."""
+    rng = np.random.default_rng(seed)
+    frames = np.repeat(rng.integers(0, 60, (1, 3, 16, 16), dtype=np.uint8), 30, 0)
+    for t in range(30):
+        top = t // 2
+        frames[t, :, top : top + 2] = 250
+    return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"falling{seed}"}
+
+
+class TinyTrunk(Trunk):
+    """Two convolutions: enough for a toy, a second to train."""
+
+    def __init__(self):
+        super().__init__(dim=16, length=1, size=16, resize=(16, 16), colours=((0.5,) * 3, (0.25,) * 3))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)
+        )
+
+    def maps(self, clips):
+        return by_frame(self.body[:4], self.normalise(clips)).transpose(1, 2)
+
+    def forward(self, clips):
+        return by_frame(self.body, self.normalise(clips)).mean(1)
+
+
+@pytest.fixture
+def counting() -> Callable[..., dict]:
+    """`counting(frames, motion=None)`: see `counting_video`. Fixtures, since test files cannot import each other."""
+    return counting_video
+
+
+@pytest.fixture
+def falling() -> Callable[[int], dict]:
+    """`falling(seed)`: see `falling_bar`."""
+    return falling_bar
+
+
+@pytest.fixture
+def tiny() -> Callable[[], Trunk]:
+    """`tiny()`: see `TinyTrunk`."""
+    return TinyTrunk
