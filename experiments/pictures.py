@@ -23,7 +23,8 @@ def nearest(after: Path, before: Path, out: Path, classes: list[str], queries: i
     panels = [np.load(after), np.load(before)]
     rows = np.linspace(0, len(panels[0]["labels"]) - 1, queries).round().astype(int)
     columns = 1 + 2 * count
-    figure = Figure(figsize=(columns * 0.8 + 0.6, queries * 0.95 + 0.3), layout="constrained")
+    figure = Figure(figsize=(columns * 0.8 + 0.3, queries * 0.98 + 0.3))
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.89, wspace=0.06, hspace=0.22)
     axes = figure.subplots(queries, columns + 2, width_ratios=[1, 0.15, *[1] * count, 0.15, *[1] * count])
     for axis in axes.flat:
         axis.set_axis_off()

@@ -188,22 +188,23 @@ def few(asked: dict) -> str:
 
 
 def print_table(results: list[dict]) -> None:
-    """The headline metrics, on the console: a row for each kind of trunk, a column for each metric."""
+    """The headline metrics, on the console: a row for each metric, a column for each kind of trunk."""
     found = [row for row in rows(results) if row.headline]
     for dataset in dict.fromkeys(row.dataset for row in found):
         here = [row for row in found if row.dataset == dataset]
-        columns = list(dict.fromkeys((row.protocol, row.metric) for row in here))
         trunks = list(dict.fromkeys(row.trunk for row in here))
-        table = Table("", title=f"{dataset}, per cent" + f"; {trunks[0]}" * (len(trunks) == 1))
+        table = Table(title=f"{dataset}, per cent" + f"; {trunks[0]}" * (len(trunks) == 1))
         table.title_justify, table.title_style = "left", "bold"
-        for protocol, metric in columns:
-            table.add_column(f"{protocol}\n{metric.replace('_', ' ')}", justify="right", no_wrap=True)
-        table.add_column("runs", justify="right")
-        for subject, trunk in dict.fromkeys((row.subject, row.trunk) for row in here):
-            cells = {(r.protocol, r.metric): r for r in here if (r.subject, r.trunk) == (subject, trunk)}
-            words = [cells[c].words if c in cells else "" for c in columns]
+        table.add_column("")
+        subjects = list(dict.fromkeys((row.subject, row.trunk) for row in here))
+        for subject, trunk in subjects:
+            runs = max(row.count for row in here if (row.subject, row.trunk) == (subject, trunk))
             name = subject + f", {trunk}" * (len(trunks) > 1)
-            table.add_row(name, *words, str(max(row.count for row in cells.values())))
-        chances = {(r.protocol, r.metric): r.chance for r in here if r.chance is not None}
-        table.add_row("chance", *(f"{100 * chances[c]:.1f}" if c in chances else "" for c in columns), "")
+            table.add_column(f"{name}\n{runs} run{'s' * (runs > 1)}", justify="right")
+        table.add_column("chance", justify="right")
+        for metric in dict.fromkeys((row.protocol, row.metric) for row in here):
+            cells = {(r.subject, r.trunk): r for r in here if (r.protocol, r.metric) == metric}
+            chance = next((f"{100 * row.chance:.1f}" for row in cells.values() if row.chance is not None), "")
+            words = [cells[key].words if key in cells else "" for key in subjects]
+            table.add_row(f"{metric[0]}: {metric[1].replace('_', ' ')}", *words, chance)
         console.print(table)
