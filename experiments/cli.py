@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import NamedTuple
 
 
@@ -83,22 +84,25 @@ def main() -> None:
         sys.exit(f"videossl: there is no command {' '.join(arguments[:2])!r}; there are: {', '.join(COMMANDS)}")
     name = " ".join(arguments[:words])
     with one_line_errors():
-        run(name, arguments[words:])
+        config = parse(name, arguments[words:])
+        getattr(module_of(name), COMMANDS[name].run)(config)
 
 
-def run(name: str, arguments: list[str]) -> None:
-    """Read a command's options and run it."""
+def parse(name: str, arguments: list[str]) -> object:
+    """A command's options as its dataclass; exits with an explanation where they are none."""
     import tyro
 
-    command = COMMANDS[name]
-    module = importlib.import_module(f"videossl.{command.module}")
-    config = tyro.cli(
-        getattr(module, command.config),
+    return tyro.cli(
+        getattr(module_of(name), COMMANDS[name].config),
         prog=f"videossl {name}",
         args=arguments,
         config=(tyro.conf.CascadeSubcommandArgs,),
     )
-    getattr(module, command.run)(config)
+
+
+def module_of(name: str) -> ModuleType:
+    """Where a command is, imported."""
+    return importlib.import_module(f"videossl.{COMMANDS[name].module}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from videossl.experiments.cli import COMMANDS, main, one_line_errors, run
+from videossl.experiments.cli import COMMANDS, main, one_line_errors, parse
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_help_answers_in_under_a_second_without_torch():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_its_options(name, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run(name, ["--help"])
+        parse(name, ["--help"])
     assert stopped.value.code == 0
     assert f"usage: videossl {name}" in capsys.readouterr().out
 
@@ -49,7 +50,7 @@ def test_every_command_explains_its_options(name, capsys):
 @pytest.mark.parametrize("name", ["pretrain", "resume"])
 def test_every_option_is_explained(name, capsys):
     with pytest.raises(SystemExit):
-        run(name, ["--help"])
+        parse(name, ["--help"])
     explained, option = {}, None
     for line in capsys.readouterr().out.splitlines():
         text = line.strip("│ ")
@@ -92,6 +93,16 @@ def test_a_video_that_cannot_be_read_is_named_in_one_line_by_workers_too(refused
         )
     assert said[0] == said[1] and video.name in said[0]
     assert "in example" in said[0] and "in example 0," not in said[0]  # that one is looked at before the workers start
+
+
+def test_the_commands_of_the_readme_are_understood():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = [line.split("#")[0].split("&&")[-1] for line in text.splitlines() if line.startswith("    ")]
+    commands = [shlex.split(line) for line in lines if line.split()[:1] == ["videossl"]]
+    assert len(commands) >= 7
+    for _, *words in commands:
+        name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+        parse(name, words[len(name.split()) :])
 
 
 def test_an_unknown_command_is_answered_with_those_there_are(refused):
