@@ -104,7 +104,7 @@ def evaluation(config: Demo, videos: Videos, seed: int, run: Path) -> Evaluate:
         (str(run), "random"),
         videos,
         seeds=(seed,),
-        out=config.out / "evaluation",
+        out=run.parent / "evaluation",
         workers=config.workers,
         knn=KNN(views=VIEWS),
         retrieval=Retrieval(views=VIEWS),

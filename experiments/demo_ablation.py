@@ -56,7 +56,7 @@ def run(config: Ablation) -> None:
             results += score(replace(judged, protocols=("knn",), out=folder / "evaluation"))
         found[name] = {
             "held_out_accuracy": accuracy,
-            "rows": [plain(row) for row in rows(results) if row.metric == "video_accuracy"],
+            "rows": [plain(row) for row in rows(results) if row.headline],
         }
     command = "python -m videossl.experiments.demo_ablation"
     write_json(

@@ -20,7 +20,7 @@ def test_weights_are_as_many_as_the_layers_need(width):
         trunk = Small(length, width).build()
         counted = sum(kernel * channels[i] * channels[i + 1] + 2 * channels[i + 1] for i in range(4))
         assert sum(weight.numel() for weight in trunk.parameters()) == counted
-        assert trunk.dim == 8 * width
+        assert trunk.dim == 8 * width * 2**2 and Small(length, width, grid=1).build().dim == 8 * width
 
 
 def test_frames_are_scaled_to_leave_room_around_the_crop():
