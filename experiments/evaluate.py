@@ -146,7 +146,11 @@ def score_one(
     protocol = config.judges[name]
     if hasattr(protocol, "fitted") and (fitted := protocol.fitted(len(train))) != protocol:
         if encoder.fabric.is_global_zero:
-            console.print(f"  {name}: there are {len(train)} training videos, so {fitted} stands for {protocol}")
+            lowered = [
+                f.name for f in dataclasses.fields(fitted) if getattr(fitted, f.name) != getattr(protocol, f.name)
+            ]
+            words = (f"{field} is {getattr(fitted, field)}, not {getattr(protocol, field)}" for field in lowered)
+            console.print(f"  {name}: there are {len(train)} training videos, so {', '.join(words)}")
         protocol = fitted
     path = out / f"{subject.name}-{name}-split{split}-seed{seed}.json"
     asked = {

@@ -11,7 +11,12 @@ def test_the_quick_demo_ends_in_a_table_a_page_and_a_picture_and_goes_on_where_i
     demo(Demo(tmp_path, quick=True, workers=2))
     found = json.loads((tmp_path / "demo.json").read_text())
     assert {row["subject"] for row in found["rows"]} == {"ShuffleAndLearn", "random initialisation"}
-    assert {row["protocol"].split(",")[0] for row in found["rows"]} == {"k-NN", "Retrieval", "Linear probe", "Fine-tuning"}
+    assert {row["protocol"].split(",")[0] for row in found["rows"]} == {
+        "k-NN",
+        "Retrieval",
+        "Linear probe",
+        "Fine-tuning",
+    }
     assert found["pretext"]["chance"] == [{"accuracy": 0.5}]
     assert (tmp_path / "report.html").stat().st_size > 50_000 and (tmp_path / "nearest.png").stat().st_size > 10_000
     assert "random initialisation" in capsys.readouterr().out
