@@ -79,7 +79,7 @@ def draw_nearest(config: Demo, videos: Videos) -> None:
 
 
 def pretraining(config: Demo, videos: Videos, seed: int, run: Path) -> Pretrain:
-    """Tuples of a third of a second, in which a movement goes one way; a small net on single frames."""
+    """Tuples of about half a second, in which a movement goes one way; a small net on single frames."""
     return Pretrain(
         videos,
         run,
