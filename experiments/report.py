@@ -224,6 +224,7 @@ def question(run: Run) -> str | None:
 
 
 def percent(value: float) -> str:
+    """A share in per cent, one decimal."""
     return f"{100 * value:.1f}"
 
 
@@ -321,6 +322,7 @@ def elsewhere(printed: list[Published], benchmark: str | None) -> list[str]:
 
 
 def split_words(splits: tuple[int, ...]) -> str:
+    """Which splits a printed number is of."""
     return f"split {splits[0]}" if len(splits) == 1 else f"mean of {len(splits)} splits"
 
 
@@ -393,6 +395,7 @@ def neighbours(groups: dict[Group, list[list[dict]]]) -> dict | None:
 
 
 def class_name(classes: list[str], label: int) -> str:
+    """The name of a label; a number where the list names none."""
     return classes[label] if label < len(classes) else f"class {label}"
 
 
@@ -510,6 +513,7 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
 
 
 def spread(values: list[float]) -> str:
+    """Mean and standard deviation of shares, in per cent."""
     return f"{percent(statistics.fmean(values))} ± {percent(statistics.stdev(values))}"
 
 
@@ -644,4 +648,5 @@ def svg(figure: Figure) -> str:
 
 
 def uri(kind: str, data: bytes) -> str:
+    """Bytes as part of the page itself."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -24,6 +24,8 @@ class C3D:
 
 
 class C3DTrunk(Trunk):
+    """The network of a `C3D`."""
+
     def __init__(self):
         super().__init__(dim=512, length=16, size=112, resize=(128, 171), colours=KINETICS)
         self.net = nn.Sequential(

@@ -36,6 +36,8 @@ class CaffeNet:
 
 
 class CaffeNetTrunk(Trunk):
+    """The network of a `CaffeNet`."""
+
     def __init__(self, config: CaffeNet):
         size = config.size
         if size < 23 or not config.widths:

@@ -61,6 +61,8 @@ class R21D:
 
 
 class VideoResNetTrunk(Trunk):
+    """torchvision's VideoResNet without its classifier: the network of an `R3D` or `R21D`."""
+
     def __init__(self, config: R3D | R21D, convolution: type[nn.Module], stem: type[nn.Module]):
         super().__init__(dim=512, length=16, size=112, resize=(128, 171), colours=KINETICS)
         if config.depth not in (10, 18):

@@ -32,6 +32,8 @@ class ResNet:
 
 
 class ResNetTrunk(Trunk):
+    """timm's ResNet without its classifier: the network of a `ResNet`."""
+
     def __init__(self, config: ResNet):
         net = timm.create_model(f"resnet{config.depth}", num_classes=0, zero_init_last=False)
         super().__init__(net.num_features, length=1, size=224, resize=(256, 340), colours=IMAGENET)

@@ -33,6 +33,8 @@ class S3D:
 
 
 class S3DTrunk(Trunk):
+    """torchvision's S3D without its classifier: the network of an `S3D`."""
+
     def __init__(self, config: S3D):
         super().__init__(dim=1024, length=64, size=224, resize=(256, 340), colours=KINETICS)
         self.net = s3d(norm_layer=partial(nn.BatchNorm3d, eps=0.001))

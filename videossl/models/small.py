@@ -27,6 +27,8 @@ class Small:
 
 
 class SmallTrunk(Trunk):
+    """The network of a `Small`."""
+
     def __init__(self, config: Small):
         if min(config.length, config.width, config.size, config.grid) < 1:
             raise ValueError(f"length, width, size and grid are counts from 1, but were given as {config}")
