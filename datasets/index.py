@@ -1,11 +1,12 @@
 """The index of a folder of videos: what is in each file, found once by decoding it from start to end.
 
 `videossl index ROOT` writes it as ROOT/index.json, a JSON file with one video a line:
-    {"format": 1, "videos": {
+    {"format": 2, "kinds": {...}, "videos": {
     "YoYo/v_YoYo_g01_c01.avi": {"bytes": 371908, "modified": 1412345678000000000, "frames": 166, ...},
     ...}}
-Names are paths relative to ROOT. Beside what `frames.survey` finds, an entry holds the file's "bytes" and its
-"modified" (time of last change, in nanoseconds since 1970), by which a changed file is noticed.
+Names are paths relative to ROOT, of files and of folders that hold a video as numbered images. Beside what `survey`
+finds, an entry holds the file's "bytes" and its "modified" (time of last change, in nanoseconds since 1970), by which a
+changed file is noticed, and its "decoder" (see `choice`, which also writes "kinds").
 """
 
 import json
@@ -14,14 +15,18 @@ import shlex
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videossl.datasets.frames import survey
+from videossl.datasets.choice import choose
+from videossl.datasets.decoders import Name
+from videossl.datasets.frames import image_names
+from videossl.datasets.survey import survey
 
-FORMAT = 1
+FORMAT = 2
 SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
     *(".ts", ".mts", ".m2ts", ".vob"),
@@ -30,7 +35,11 @@ SAVED = 60  # seconds between two writings of an unfinished index
 
 
 def index_videos(
-    root: str | Path, out: str | Path | None = None, workers: int | None = None, progress: bool = True
+    root: str | Path,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    decoder: Name | Literal["auto"] = "auto",
 ) -> dict:
     """Decode every video under a folder once, and write what was found.
 
@@ -39,23 +48,29 @@ def index_videos(
     interrupted, what is done is kept and marked as unfinished.
 
     Args:
-        root: looked through with its sub-folders (links followed) for files with one of `SUFFIXES`; what begins with a
-            dot is passed over.
+        root: looked through with its sub-folders (links followed) for files with one of `SUFFIXES` and folders of
+            numbered images; what begins with a dot is passed over.
         out: the index, by default `root`/index.json.
         workers: processes that decode; by default one for each core.
         progress: show a bar on standard error, where that is a terminal.
+        decoder: who is to read the files from now on, where it gives the same frames; "auto" is the fastest.
 
     Returns a summary, a dict: "out" (Path), "videos" (name -> entry), "unreadable" (name -> why), "warnings" (name ->
-    what is odd), "others" (suffix -> how many files were left out), "decoded", "kept" (numbers of videos), "seconds".
+    what is odd), "others" (suffix -> how many files were left out), "kinds" (see `choose`), "decoded", "kept" (numbers
+    of videos), "seconds".
 
     Raises:
         FileNotFoundError, NotADirectoryError: `root` is no folder.
-        ValueError: no readable video is there, or `out` is a file of another kind or of another folder. Nothing is
-            written then.
+        ValueError: no readable video is there, `out` is a file of another kind or of another folder, or the decoder is
+            not there. Nothing is written then.
         OSError: `out` cannot be written.
     """
     root = folder(root)
     out = root / "index.json" if out is None else Path(out)
+    if workers is None:
+        workers = joblib.cpu_count()
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
     began = time.perf_counter()
     names, others = find(root)
     if not names:
@@ -66,52 +81,24 @@ def index_videos(
         )
     _check_writable(out)
     old = _load(out) if out.exists() else {}
-    old = old["videos"] if old.get("format") == FORMAT else {}
+    kinds, old = (old.get("kinds", {}), old["videos"]) if old.get("format") == FORMAT else ({}, {})
     if old and old.keys().isdisjoint(names):
         raise ValueError(
             f"{out} is the index of another folder: it names {len(old)} videos, such as {min(old)}, none of which is "
             f"in {root}. Give another place with --out FILE, or remove it"
         )
-    videos, todo = {}, []
-    for name in names:
-        entry = old.get(name)
-        if entry and not entry["error"] and same(root / name, entry):
-            videos[name] = entry
-        else:
-            todo.append(name)
-    kept = len(videos)
-    if workers is None:
-        workers = joblib.cpu_count()
-    if workers < 1:
-        raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
-    workers = min(workers, 1 + len(todo) // 16)  # a process takes a second to start
-
-    console = Console(stderr=True)
-    bar = Progress(
-        *(TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (progress and console.is_terminal),
-    )
-    unreadable, saved = 0, time.perf_counter()
-    pool = joblib.Parallel(workers, return_as="generator_unordered")
+    videos = {
+        name: old[name] for name in names if name in old and not old[name]["error"] and same(root / name, old[name])
+    }
+    kept, todo = len(videos), [name for name in names if name not in videos]
     try:
-        with bar:
-            task = bar.add_task("", total=len(todo), note="")
-            start = time.perf_counter()
-            for n, (name, entry) in enumerate(pool(joblib.delayed(_entry)(root, name) for name in todo), 1):
-                videos[name] = entry
-                unreadable += entry["error"] is not None
-                rate = n / (time.perf_counter() - start)
-                bar.update(task, advance=1, note=f"{rate:.1f} files/s, {unreadable} unreadable")
-                if time.perf_counter() - saved > SAVED and len(videos) > unreadable:
-                    _save(out, videos, len(names) - len(videos))
-                    saved = time.perf_counter()
+        _survey_all(root, out, todo, videos, workers, progress, kinds)
+        kinds = choose(root, videos, decoder, workers, kinds)
     finally:  # also when interrupted
         videos = {name: videos[name] for name in names if name in videos}
         readable = any(entry["error"] is None for entry in videos.values())
         if readable:
-            _save(out, videos, len(names) - len(videos))
+            _save(out, videos, len(names) - len(videos), kinds)
     bad = {name: entry["error"] for name, entry in videos.items() if entry["error"]}
     if not readable:
         first = "; ".join(f"{name} {why}" for name, why in list(bad.items())[:3])
@@ -122,14 +109,41 @@ def index_videos(
         "unreadable": bad,
         "warnings": {name: entry["warning"] for name, entry in videos.items() if entry["warning"]},
         "others": dict(others),
+        "kinds": kinds,
         "decoded": len(todo),
         "kept": kept,
         "seconds": time.perf_counter() - began,
     }
 
 
+def _survey_all(root: Path, out: Path, todo: list[str], videos: dict, workers: int, progress: bool, kinds: dict):
+    """Add the entries of these files to `videos`, in several processes, with a bar; write the index now and then."""
+    console = Console(stderr=True)
+    bar = Progress(
+        *(TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (progress and console.is_terminal),
+    )
+    pool = joblib.Parallel(
+        min(workers, 1 + len(todo) // 16), return_as="generator_unordered"
+    )  # a process takes a second
+    unreadable, start = 0, time.perf_counter()
+    saved = start
+    with bar:
+        task = bar.add_task("", total=len(todo), note="")
+        for n, (name, entry) in enumerate(pool(joblib.delayed(_entry)(root, name) for name in todo), 1):
+            videos[name] = entry
+            unreadable += entry["error"] is not None
+            rate = n / (time.perf_counter() - start)
+            bar.update(task, advance=1, note=f"{rate:.1f} files/s, {unreadable} unreadable")
+            if time.perf_counter() - saved > SAVED and len(videos) > unreadable:
+                _save(out, videos, len(todo) - n, kinds)
+                saved = time.perf_counter()
+
+
 def read_index(root: str | Path, index: str | Path | None = None) -> dict[str, dict]:
-    """The entries of a folder's index: path relative to `root` -> what `frames.survey` found, "bytes" and "modified".
+    """The entries of a folder's index: path relative to `root` -> what `survey` found, "bytes", "modified" and "decoder".
 
     Args:
         root: the folder of videos.
@@ -175,7 +189,7 @@ def find(root: Path) -> tuple[list[str], Counter]:
     """What is named as a video under a folder: sorted paths relative to it, and the count of other files by suffix.
 
     Whatever bears a video's suffix is named, a folder or a broken link too, so that none is lost in silence; and so is
-    a sub-folder that may not be looked into.
+    a sub-folder that may not be looked into. A sub-folder with two numbered images or more is one video.
     """
     names, others = [], Counter()
 
@@ -195,7 +209,11 @@ def find(root: Path) -> tuple[list[str], Counter]:
                 others[suffix] += 1
             if inside:
                 try:
-                    look(place / entry.name, f"{prefix}{entry.name}/", (*above, here))
+                    inner = place / entry.name
+                    if suffix not in SUFFIXES and len(image_names(str(inner), inner.stat().st_mtime_ns)) > 1:
+                        names.append(prefix + entry.name)
+                    else:
+                        look(inner, f"{prefix}{entry.name}/", (*above, here))
                 except PermissionError:
                     names.append(prefix + entry.name)
 
@@ -204,7 +222,7 @@ def find(root: Path) -> tuple[list[str], Counter]:
 
 
 def passed_over(name: str) -> bool:
-    """Whether indexing leaves out what is so named, a path relative to the folder."""
+    """Whether indexing leaves out a file that is so named, a path relative to the folder."""
     return os.path.splitext(name)[1].lower() not in SUFFIXES or any(part.startswith(".") for part in name.split("/"))
 
 
@@ -219,17 +237,19 @@ def same(path: Path, entry: dict) -> bool:
 
 def _entry(root: Path, name: str) -> tuple[str, dict]:
     path = root / name
+    entry = {"bytes": None, "modified": None}
     try:
         info = path.stat()
+        entry = {"bytes": info.st_size, "modified": info.st_mtime_ns}
+        entry |= survey(path)
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            entry["error"] = "is a folder that may not be looked into"
     except FileNotFoundError:
         link = f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "is gone"
-        return name, {"bytes": None, "modified": None, **survey(path), "error": link}
+        entry |= survey(path) | {"error": link}
     except OSError as e:  # a link to itself, a folder that may not be entered
-        return name, {"bytes": None, "modified": None, **survey(path), "error": f"cannot be opened ({e.strerror})"}
-    entry = {"bytes": info.st_size, "modified": info.st_mtime_ns, **survey(path)}
-    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        entry["error"] = "is a folder that may not be looked into"
-    return name, entry
+        entry |= survey(path) | {"error": f"cannot be opened ({e.strerror})"}
+    return name, entry | {"decoder": "pyav", "agrees": {}}
 
 
 def _load(path: Path) -> dict:
@@ -260,9 +280,9 @@ def _beside(out: Path) -> Path:
     return out.with_name(f".{out.name}.{os.getpid()}")
 
 
-def _save(out: Path, videos: dict, unfinished: int):
+def _save(out: Path, videos: dict, unfinished: int, kinds: dict):
     """Replace the index in one step: at any time there is the old one or the new one, whole."""
-    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {})
+    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {}) | {"kinds": kinds}
     lines = (f"{json.dumps(name)}: {json.dumps(videos[name], separators=(',', ':'))}" for name in sorted(videos))
     beside = _beside(out)
     try:

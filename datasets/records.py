@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from videossl.datasets.frames import VideoFile
+from videossl.datasets.choice import video_file
+from videossl.datasets.frames import FrameFolder
 from videossl.datasets.index import passed_over, same
 
 
@@ -147,7 +148,8 @@ def gather(
     Args:
         root: the folder.
         videos: what its index holds.
-        wanted: for each video its name, the paths relative to `root` where it may be, and the rest of its record.
+        wanted: for each video its name, the paths relative to `root` where it may be, and the rest of its record. Where
+            no file is there, a folder of images by the same name without suffix is looked for.
         size: what frames are scaled to, (height, width); None leaves them as filmed.
         again: the command that indexes the folder, for messages.
 
@@ -163,6 +165,9 @@ def gather(
         seen.add(name)
         place = next((place for place in places if os.path.isfile(os.path.join(root, place))), None)
         if place is None:
+            folders = [os.path.splitext(place)[0] if place not in videos else place for place in places]
+            place = next((f for f in folders if f in videos and videos[f]["codec"] == "images"), None)
+        if place is None:
             # What the index found to be a folder or a broken link is unreadable rather than absent.
             known = [videos[place]["error"] for place in places if place in videos and os.path.lexists(root / place)]
             missing[name] = f"unreadable: {known[0]}" if known and known[0] else "not there"
@@ -177,7 +182,10 @@ def gather(
         elif entry["error"]:
             missing[name] = f"unreadable: {entry['error']}"
         else:
-            frames = VideoFile(str(root / place), entry["frames"], size)
+            if entry["codec"] == "images":
+                frames = FrameFolder(str(root / place), entry["frames"], size, (entry["bytes"], entry["modified"]))
+            else:
+                frames = video_file(root / place, entry, size)
             records.append({"frames": frames, "name": name, **rest, "motion": np.array(entry["motion"], np.float32)})
             if entry["warning"]:
                 damaged[name] = entry["warning"]

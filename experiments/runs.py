@@ -14,7 +14,10 @@ from torch.utils.tensorboard import SummaryWriter
 from videossl.experiments.console import bar, console
 from videossl.training.checkpoints import write
 
-PACKAGES = ("videossl", "torch", "torchvision", "timm", "lightning", "av", "opencv-python", "numpy", "pybullet")
+PACKAGES = (
+    *("videossl", "torch", "torchvision", "timm", "lightning", "numpy", "numba", "pybullet"),
+    *("av", "opencv-python", "torchcodec", "decord"),
+)
 
 
 def versions() -> dict[str, str | None]:

@@ -28,7 +28,7 @@ import joblib
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videossl.datasets.frames import write_video
+from videossl.datasets.decoders import write_video
 from videossl.robot.humanoid import Humanoid, Look, new_client, read_motion
 
 ACTIONS = {  # class, as in UCF101 without spaces: file in pybullet_data/data/motions

@@ -59,8 +59,9 @@ def test_the_core_and_the_data_sets_meet_in_plain_dicts():
     [
         ("pybullet", "robot/"),
         ("pybullet_data", "robot/"),
-        ("av", "datasets/frames.py"),
-        ("decord", "datasets/frames.py"),
+        ("av", ("datasets/decoders.py", "datasets/survey.py")),
+        ("torchcodec", ("datasets/decoders.py", "experiments/bench/")),
+        ("decord", ("datasets/decoders.py", "experiments/bench/")),
     ],
 )
 def test_simulators_and_decoders_are_touched_in_one_place(library, allowed):

@@ -1,5 +1,5 @@
+import os
 import pickle
-import shutil
 
 import av
 import cv2
@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from videossl.datasets.frames import VideoFile, survey
+from videossl.datasets import decoders
+from videossl.datasets.choice import video_file
+from videossl.datasets.decoders import open_video
+from videossl.datasets.frames import FrameFolder, VideoFile
+from videossl.datasets.index import index_videos
+from videossl.datasets.survey import survey
+from videossl.datasets.ucf101 import ucf101
 
 # Frames that a full decode gives, from the README of the folder; corrupted.mp4 cannot be read to its end.
 COUNTS = {
@@ -114,7 +120,7 @@ def test_a_size_or_count_that_makes_no_sense_is_refused():
 
 def test_a_file_that_went_or_changed_says_so_and_gives_no_other_frames(tmp_path, film, counting, shared):
     path = film(tmp_path / "clip.avi", counting[:10])
-    with pytest.raises(ValueError, match=r"clip.avi ended before frame 12, but had 30 frames when it was indexed"):
+    with pytest.raises(ValueError, match=r"clip.avi ended before frame 12, but had it when it was indexed"):
         VideoFile(path, 30)[[3, 12, 14]]
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"clip.avi is empty"):
@@ -136,56 +142,142 @@ def test_a_video_file_can_be_pickled_and_reads_the_same(tmp_path, film, counting
     assert len(pickle.dumps(video)) < 1000
 
 
-def test_motion_is_the_mean_difference_of_grey_levels(tmp_path, film, counting):
-    found = survey(film(tmp_path / "count.avi", counting))
-    assert found["frames"] == 30 and found["declared"] == 30 and (found["height"], found["width"]) == (48, 64)
-    assert found["codec"] == "ffv1" and found["rate"] == 25 and found["error"] is found["warning"] is None
-    assert found["motion"] == pytest.approx([8] * 29, abs=0.5)
-    for frames in (1, 2, 3, 30):  # Matroska declares no count, only how long it lasts
-        short = survey(film(tmp_path / "short.mkv", counting[:frames]))
-        assert (short["frames"], short["declared"], short["warning"]) == (frames, None, None)
-    still = survey(film(tmp_path / "still.avi", counting[[5] * 10]))
-    assert still["motion"] == [0] * 9
+def index_of(path):
+    return survey(path) | {"bytes": path.stat().st_size, "modified": path.stat().st_mtime_ns, "decoder": "pyav"}
 
 
-def test_motion_of_a_moving_square_is_what_a_brute_force_count_gives(tmp_path, film):
-    images = np.zeros((6, 120, 160, 3), np.uint8)
-    for t in range(6):
-        images[t, 40:60, 20 * t : 20 * t + 20] = 200
-    found = survey(film(tmp_path / "square.avi", images))
-    cells = images[..., 0].reshape(6, 30, 4, 40, 4).mean((2, 4))  # a cell of 4x4 pixels for each of 30x40
-    expected = np.abs(np.diff(cells, axis=0)).mean((1, 2))  # 2 squares of 400 pixels in 19200: 200 * 800 / 19200
-    assert expected == pytest.approx([8.33] * 5, abs=0.01)
-    assert found["motion"] == pytest.approx(expected, abs=0.2)
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_jump_to_a_key_frame_leads_to_the_frames_of_a_sequential_decode(shared, name):
+    path = shared / "video_formats" / name
+    entry = index_of(path)
+    video, plain = video_file(path, entry, (30, 40)), VideoFile(path, COUNTS[name], (30, 40))
+    rng = np.random.default_rng(0)
+    whole = plain[np.arange(COUNTS[name])]
+    for start in rng.integers(COUNTS[name], size=8):
+        index = np.minimum(start + np.arange(4), COUNTS[name] - 1)
+        assert torch.equal(video[index], whole[index])
+    far = rng.integers(COUNTS[name], size=5)
+    assert torch.equal(video[far], whole[far])
 
 
-def test_key_frames_are_those_that_decode_by_themselves(tmp_path, film, counting):
-    found = survey(film(tmp_path / "count.mp4", counting, lossless=False))
-    assert found["keyframes"][0] == 0 and 30 / 7 <= len(found["keyframes"]) < 30
-    assert survey(film(tmp_path / "count.avi", counting))["keyframes"] == list(range(30))  # lossless: each alone
+def test_a_clip_in_the_middle_is_decoded_from_its_key_frame(shared, monkeypatch):
+    path = shared / "video_formats" / "long_ceiling_20200627_185209.mp4"
+    entry = index_of(path)
+    assert entry["jumps"][:2] == [[60, 60000], [120, 120000]]
+    decoded = []
+    opened = []
+    monkeypatch.setattr(decoders, "open_video", lambda p: opened.append(p) or open_video(p))
+
+    class Counted:
+        def __init__(self, frames):
+            self.frames = frames
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            decoded.append(1)
+            return next(self.frames)
+
+    approach = decoders.PyAV._approach
+
+    def counted(self, wanted):
+        approach(self, wanted)
+        if not isinstance(self.frames, Counted):
+            self.frames = Counted(self.frames)
+
+    monkeypatch.setattr(decoders.PyAV, "_approach", counted)
+    video_file(path, entry, (30, 40))[[2000, 2010]]
+    assert sum(decoded) <= 60 + 11 and len(opened) == 1
+    decoded.clear()
+    video_file(path, entry, (30, 40))[[2011, 2020]]  # goes on where it was, in the open file
+    assert sum(decoded) == 10 and len(opened) == 1
 
 
-def test_a_cover_picture_is_no_video(tmp_path):
-    path = tmp_path / "song.mp4"
-    with av.open(str(path), "w") as container:
-        audio = container.add_stream("aac", rate=8000)
-        cover = container.add_stream("mjpeg")
-        cover.height, cover.width, cover.pix_fmt = 32, 32, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic.value
-        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        silence.sample_rate = 8000
-        container.mux(audio.encode(silence))
-        container.mux(audio.encode())
-    assert survey(path)["error"] == "holds no video stream (only audio)"
+def test_key_frames_that_are_not_where_the_index_says_are_not_trusted(shared):
+    path = shared / "video_formats" / "bikes.mp4"
+    plain = VideoFile(path, 250, (30, 40))
+    wrong = VideoFile(path, 250, (30, 40), keys=((30, 15361), (76, 99_000_000)))
+    for index in ([200, 240], [35, 36], [0, 80, 90]):
+        assert torch.equal(wrong[index], plain[index])
 
 
-def test_a_play_list_or_picture_named_as_a_video_does_not_become_another_video(tmp_path, shared):
-    shutil.copy(shared / "video_formats" / "video2.avi", tmp_path / "real.avi")
-    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile real.avi\n")
-    assert survey(tmp_path / "list.mp4")["error"] == "is a play list (concat), not a video file"
-    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((20, 20, 3), np.uint8))
-    (tmp_path / "image.png").rename(tmp_path / "image.mp4")
-    assert survey(tmp_path / "image.mp4")["error"] == "is an image (png_pipe), not a video file"
-    with pytest.raises(ValueError, match=r"list.mp4 is a play list"):
-        VideoFile(tmp_path / "list.mp4", 120)[0]
+@pytest.mark.parametrize("decoder", sorted(set(decoders.DECODERS) - {"pyav"}))
+@pytest.mark.parametrize(
+    "name", ["video2.avi", "bikes.mp4", "video_90.mov", "flipping_a_pancake.mkv", "smth-smth-1.webm"]
+)
+def test_every_decoder_gives_the_same_frames_under_the_same_numbers(shared, decoder, name):
+    if why := decoders.missing(decoder):
+        pytest.skip(f"{decoder} is not there: {why}")
+    path = shared / "video_formats" / name
+    frames = COUNTS[name]
+    rng = np.random.default_rng(1)
+    for index in (np.arange(frames), rng.integers(frames, size=(2, 3)), np.array(frames - 1)):
+        own, other = (VideoFile(path, frames, (60, 80), d)[index].int() for d in ("pyav", decoder))
+        assert own.shape == other.shape and (own - other).abs().float().mean() < 3
+    assert VideoFile(path, frames, None, decoder)[[0]].shape == VideoFile(path, frames)[[0]].shape
+
+
+def test_a_decoder_that_is_not_there_is_named(shared, monkeypatch):
+    monkeypatch.setattr(decoders, "missing", lambda name: "no FFmpeg")
+    with pytest.raises(ValueError, match=r"video2.avi is to be read with decord, which is not there \(no FFmpeg\)"):
+        VideoFile(shared / "video_formats" / "video2.avi", 120, None, "decord")[0]
+
+
+def test_a_file_that_is_replaced_while_it_is_open_is_noticed(tmp_path, film, counting):
+    path = film(tmp_path / "a.avi", counting)
+    video = video_file(path, index_of(path), None)
+    assert video[3].float().mean() == 24
+    film(path, counting[::-1])
+    with pytest.raises(ValueError, match=r"a.avi changed since it was indexed: run `videossl index`"):
+        video[3]
+    assert VideoFile(path, 30)[3].float().mean() == 8 * 26  # opened anew, though another file of that name was open
+
+
+def test_few_files_stay_open_and_a_forked_process_opens_its_own(tmp_path, film, counting):
+    videos = [VideoFile(film(tmp_path / f"{n}.avi", counting), 30) for n in range(decoders.KEPT + 3)]
+    for video in videos:
+        video[[2, 5]]
+    assert len(decoders._kept.files) == decoders.KEPT
+    assert videos[-1][[7]].float().mean() == 56
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        values = [int(videos[-1][n].float().mean()) for n in (20, 3)] + [len(decoders._kept.files)]
+        os.write(writer, repr(values).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 100) == b"[160, 24, 1]"
+    assert videos[-1][[8]].float().mean() == 64
+
+
+@pytest.mark.parametrize("size", [None, (30, 40)])
+def test_a_folder_of_numbered_images_is_a_video(tmp_path, counting, size):
+    for n in range(12):  # without leading zeros
+        cv2.imwrite(str(tmp_path / f"i_{n + 1}.png"), counting[n])
+    (tmp_path / "notes.txt").write_text("x")
+    video = FrameFolder(tmp_path, 12, size)
+    images = video[[[11, 0], [9, 1]]]
+    assert images.shape == (2, 2, 3, *(size or (48, 64)))
+    assert images.float().mean((2, 3, 4)).tolist() == [[88, 0], [72, 8]]
+    with pytest.raises(ValueError, match="frames 0 to 11, but 12 was asked for"):
+        video[12]
+    (tmp_path / "i_5.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"holds i_5.png, which cannot be read"):
+        video[4]
+    (tmp_path / "i_5.png").unlink()
+    with pytest.raises(ValueError, match="held 12 images when it was indexed, but 11 now"):
+        video[4]
+
+
+def test_raw_frames_of_ucf101_are_read_as_its_videos_are(shared, tmp_path):
+    root = shared / "ucf101_rawframes"
+    index_videos(root, tmp_path / "i.json", workers=1, progress=False)
+    records = ucf101(root, 1, True, (64, 85), shared / "ucfTrainTestlist", tmp_path / "i.json")
+    names = [record["name"] for record in records]
+    assert len(records) == 12 and names[0] == "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c02"
+    clip = records[0]["frames"][[[0, 24]]]
+    assert clip.shape == (1, 2, 3, 64, 85) and len(records[0]["motion"]) == 24
+    image = cv2.imread(str(root / names[0] / "i_0025.jpg"))[..., ::-1]
+    area = cv2.resize(image, (85, 64), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
+    assert np.abs(clip[0, 1].numpy().astype(int) - area).max() <= 3

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videossl.datasets.frames import write_video
+from videossl.datasets.decoders import write_video
 from videossl.datasets.index import index_videos
 
 

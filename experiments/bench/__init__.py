@@ -1,0 +1,1 @@
+"""How fast it is: each bench prints a table and writes JSON."""

@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pytest
+
+from videossl.datasets import choice, decoders
+from videossl.datasets.choice import FEW, disagreement, video_file
+from videossl.datasets.index import index_videos
+from videossl.datasets.survey import survey
+from videossl.datasets.video_folder import video_folder
+
+OTHERS = [name for name in decoders.DECODERS if name != "pyav" and not decoders.missing(name)]
+
+
+class Fake(decoders.PyAV):
+    """A decoder that is one frame behind from frame 5 on, or shows other colours."""
+
+    shift, tint = 0, 0
+
+    def read(self, wanted, whole):
+        for picture in super().read([n + (self.shift if n >= 5 else 0) for n in wanted], whole):
+            red, *rest = picture.planes
+            yield picture._replace(planes=(np.minimum(red, 255 - self.tint) + np.uint8(self.tint), *rest))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Stands for OpenCV."""
+    monkeypatch.setitem(decoders.DECODERS, "opencv", Fake)
+    monkeypatch.setattr(choice, "missing", lambda name: None if name in ("pyav", "opencv") else "not here")
+    decoders._kept.forget()
+    yield Fake
+    decoders._kept.forget()
+
+
+@pytest.fixture
+def folder(tmp_path, film, counting):
+    for n in range(FEW):
+        film(tmp_path / f"{n}.avi", counting)
+    film(tmp_path / "other.mkv", counting)
+    return tmp_path
+
+
+def entry_of(path):
+    info = path.stat()
+    return survey(path) | {"bytes": info.st_size, "modified": info.st_mtime_ns, "decoder": "pyav"}
+
+
+def make(folder, **options):
+    return index_videos(folder, workers=1, progress=False, **options)
+
+
+def test_a_decoder_that_numbers_frames_otherwise_is_found_out(film, counting, tmp_path, fake, monkeypatch):
+    path = film(tmp_path / "a.avi", counting)
+    everyone = np.arange(29)
+    assert disagreement(path, entry_of(path), "opencv", everyone) == (None, 0)
+    monkeypatch.setattr(fake, "shift", 1)
+    why, _ = disagreement(path, entry_of(path), "opencv", everyone)
+    assert why == "gives frame 6 as frame 5"
+    monkeypatch.setattr(fake, "shift", 0)
+    monkeypatch.setattr(fake, "tint", 20)
+    why, apart = disagreement(path, entry_of(path), "opencv", everyone[:20])
+    assert why == "gives frame 0 in colours 6.7 grey levels away" and apart == pytest.approx(20 / 3)
+
+
+def test_auto_takes_the_fastest_that_agrees_for_each_kind_of_file(folder, fake, monkeypatch):
+    speeds = {"pyav": 100.0, "opencv": 200.0}
+    monkeypatch.setattr(choice, "speed", lambda path, entry, decoder: speeds[decoder])
+    found = make(folder)
+    assert found["kinds"][".avi ffv1 64x48"] == {"files": FEW, "clips a second": speeds, "decoder": "opencv"}
+    assert found["kinds"][".mkv ffv1 64x48"] == {"files": 1, "clips a second": {}, "decoder": "pyav"}  # too few
+    assert json.loads((folder / "index.json").read_text())["kinds"] == found["kinds"]
+    used = {record["name"]: record["frames"].decoder for record in video_folder(folder)}
+    assert used == {f"{n}.avi": "opencv" for n in range(FEW)} | {"other.mkv": "pyav"}
+
+    speeds["opencv"] = 1.0
+    assert make(folder)["kinds"] == found["kinds"]  # measured once
+    monkeypatch.setattr(fake, "shift", 1)
+    assert make(folder)["kinds"] == found["kinds"]  # and asked once of each file
+    (folder / "index.json").unlink()
+    assert make(folder)["kinds"][".avi ffv1 64x48"]["clips a second"] == {"pyav": 100.0}  # what does not agree is out
+
+
+def test_a_decoder_that_is_asked_for_reads_only_the_files_on_which_it_agrees(folder, fake, monkeypatch):
+    monkeypatch.setattr(
+        choice, "_ask", lambda root, name, entry, decoder: "gives frame 2 as frame 1" * (name == "3.avi") or None
+    )
+    found = make(folder, decoder="opencv")["videos"]
+    assert [name for name in found if found[name]["decoder"] == "pyav"] == ["3.avi"]
+    assert found["3.avi"]["agrees"] == {"opencv": "gives frame 2 as frame 1"}
+    assert {entry["decoder"] for entry in make(folder, decoder="pyav")["videos"].values()} == {"pyav"}
+    with pytest.raises(ValueError, match=r"torchcodec is not there \(not here\): the others are pyav, opencv"):
+        make(folder, decoder="torchcodec")
+
+
+@pytest.mark.parametrize("decoder", OTHERS)
+def test_real_decoders_agree_on_real_videos_or_are_refused_with_the_reason(shared, decoder):
+    agree, refused = set(), {}
+    for path in sorted((shared / "video_formats").glob("*.*")):
+        if path.suffix == ".md" or path.name in ("corrupted.mp4", "long_ceiling_20200627_185209.mp4"):
+            continue
+        entry = entry_of(path)
+        why, apart = disagreement(path, entry, decoder, np.arange(0, entry["frames"], 5))
+        if why is None:
+            agree.add(path.name)
+            assert apart < 4
+        else:
+            refused[path.name] = why
+    assert {"video2.avi", "bikes.mp4", "demo.mp4", "flipping_a_pancake.mkv", "smth-smth-1.webm"} <= agree, refused
+
+
+@pytest.mark.parametrize("decoder", OTHERS)
+def test_records_are_the_same_whoever_decodes(shared, tmp_path, decoder):
+    names = ["v_Punch_g01_c03.avi", "v_Punch_g02_c04.avi"]
+    for name in names:
+        (tmp_path / name).write_bytes((shared / "UCF-101" / "Punch" / name).read_bytes())
+    own = make(tmp_path, decoder="pyav", out=tmp_path / "pyav.json")
+    other = make(tmp_path, decoder=decoder, out=tmp_path / "other.json")
+    assert all(entry["decoder"] == decoder for entry in other["videos"].values())
+    records = [video_folder(tmp_path, size=(128, 171), index=found["out"]) for found in (own, other)]
+    for one, two in zip(*records, strict=True):
+        assert len(one["frames"]) == len(two["frames"]) and np.array_equal(one["motion"], two["motion"])
+        apart = one["frames"][np.arange(0, 48, 5)].int() - two["frames"][np.arange(0, 48, 5)].int()
+        assert apart.abs().float().mean() < 2
+
+
+def test_a_video_file_says_who_reads_it(shared):
+    path = shared / "video_formats" / "video2.avi"
+    video = video_file(path, entry_of(path), (30, 40))
+    assert (video.decoder, video.size, len(video)) == ("pyav", (30, 40), 120)
