@@ -21,6 +21,7 @@ TRIED = 3  # files of a kind that are measured
 CLIP = 2 * np.arange(16)  # frames that are read together, from a random one on
 SIZE = (128, 171)  # height and width that they are scaled to
 LOW = (60, 80)  # and to tell frames apart
+MARGIN = 1.1  # by how much another decoder must be faster than PyAV
 COLOURS = 4.0  # grey levels that two decoders' colours may lie apart, on average
 
 
@@ -45,7 +46,7 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
         )
     groups = defaultdict(list)
     for name, entry in videos.items():
-        if entry["error"] is None and entry["codec"] != "images":
+        if entry["error"] is None and entry["codec"] not in ("images", "packed"):  # which are read in one way alone
             groups[kind_of(name, entry)].append(name)
     measured = {}
     for kind, names in groups.items():
@@ -53,7 +54,7 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
         if decoder == "auto" and not known.get("clips a second") and len(names) >= FEW:
             known = {"clips a second": measure(root, videos, names)}
         speeds = known.get("clips a second", {})
-        choice = decoder if decoder != "auto" else max(speeds, key=speeds.get, default="pyav")
+        choice = decoder if decoder != "auto" else fastest(speeds)
         if choice != "pyav":
             ask = [name for name in names if choice not in videos[name]["agrees"]]
             jobs = (joblib.delayed(_ask)(root, name, videos[name], choice) for name in ask)
@@ -68,6 +69,12 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
 def kind_of(name: str, entry: dict) -> str:
     """Such as ".avi mpeg4 320x240"."""
     return f"{os.path.splitext(name)[1].lower()} {entry['codec']} {entry['width']}x{entry['height']}"
+
+
+def fastest(speeds: dict[str, float]) -> Name:
+    """PyAV, unless another is faster by more than measurements differ."""
+    best = max(speeds, key=speeds.get, default="pyav")
+    return best if speeds.get(best, 0) > MARGIN * speeds.get("pyav", 0) else "pyav"
 
 
 def video_file(path: Path, entry: dict, size: tuple[int, int] | None, decoder: Name | None = None) -> VideoFile:
@@ -91,15 +98,15 @@ def measure(root: Path, videos: dict[str, dict], names: list[str]) -> dict[str, 
 
 
 def speed(path: Path, entry: dict, decoder: Name, clips: int = 8) -> float:
-    """Random clips a second from one file, each scaled."""
+    """Random clips a second of processor time from one file, each scaled: other programs do not change it much."""
     video, rng = video_file(path, entry, SIZE, decoder), np.random.default_rng(0)
     starts = rng.integers(max(1, len(video) - CLIP[-1]), size=clips + 1)
     wanted = [np.minimum(start + CLIP, len(video) - 1) for start in starts]
     video[wanted[0]]  # imports, compiles, and has the file in memory
-    began = time.perf_counter()
+    began = time.process_time()
     for index in wanted[1:]:
         video[index]
-    return clips / (time.perf_counter() - began)
+    return clips / (time.process_time() - began)
 
 
 def disagreement(path: Path, entry: dict, decoder: Name, numbers: np.ndarray) -> tuple[str | None, float]:

@@ -3,7 +3,8 @@
 Frame n is the n-th frame that decoding the file from its start yields, in the order of presentation: of the first video
 stream that is no cover picture, turned upright as its rotation flag says. PyAV, which is FFmpeg's libraries, is the
 measure: it is always there, `survey` counts with it, and another decoder reads a file only after `agrees` has found that
-it gives the same frames under the same numbers. All use one thread: data workers are the parallelism.
+it gives the same frames under the same numbers. All use one thread: data workers are the parallelism. Packed files are
+read through the same interface (see `packed`), by nobody else.
 
 With PyAV most of the time goes into decoding, with the others into what they do beside it: they convert whole pictures to
 RGB before these can be scaled (`videossl bench loader` measures it).
@@ -28,11 +29,12 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from videossl.datasets.packed import Packed
 from videossl.datasets.scaling import AT_ONCE, Picture, split, yuv_to_rgb
 
 av.logging.set_level(av.logging.PANIC)  # what libav has to say of a damaged file is said once, in an exception
 
-Name = Literal["pyav", "opencv", "torchcodec", "decord"]
+Name = Literal["pyav", "opencv", "torchcodec", "decord", "packed"]  # the last for files of `videossl pack` alone
 KEPT = 4  # files that a process keeps open
 NEAR = 4  # frames that are rather decoded than jumped over: a jump costs about as much
 
@@ -199,7 +201,10 @@ class Decord:
 
 
 DECODERS = {"pyav": PyAV, "opencv": OpenCV, "torchcodec": TorchCodec, "decord": Decord}
-PACKAGES = {"pyav": "av", "opencv": "cv2", "torchcodec": "torchcodec.decoders", "decord": "decord"}  # what they import
+PACKAGES = {  # what they import
+    **{"pyav": "av", "opencv": "cv2", "torchcodec": "torchcodec.decoders", "decord": "decord"},
+    **{"packed": "lz4.block"},
+}
 
 
 @cache
@@ -244,7 +249,7 @@ def reading(name: Name, path: str, keys: Sequence[tuple[int, int]], stamp: tuple
         if why := missing(name):
             raise ValueError(f"is to be read with {name}, which is not there ({why}): index its folder again")
         refuse_others(path, info)
-        file = DECODERS[name](path, keys)
+        file = (Packed if name == "packed" else DECODERS[name])(path, keys)
     try:
         yield file
     except BaseException:
@@ -317,6 +322,15 @@ def planes_of(frame: av.VideoFrame) -> list[np.ndarray]:
         np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
     ]
+
+
+def luma(frame: av.VideoFrame) -> np.ndarray | None:
+    """A frame's brightness (h, w), upright, where it is a plane of its own of 8 bits."""
+    if colours_of(frame) is None:
+        return None
+    plane = frame.planes[0]
+    grey = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    return np.rot90(grey, turns) if (turns := quarters(frame)) else grey
 
 
 def colours_of(frame: av.VideoFrame) -> tuple[int, ...] | None:

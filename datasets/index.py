@@ -7,6 +7,10 @@
 Names are paths relative to ROOT, of files and of folders that hold a video as numbered images. Beside what `survey`
 finds, an entry holds the file's "bytes" and its "modified" (time of last change, in nanoseconds since 1970), by which a
 changed file is noticed, and its "decoder" (see `choice`, which also writes "kinds").
+
+The index of a folder that `videossl pack` wrote names packed files, YoYo/v_YoYo_g01_c01.avi.vpk, and holds under "packed"
+what they were made from (see `pack`). Originals that could not be packed are in it too, by their own names, with their
+"error" and "packed": false.
 """
 
 import json
@@ -24,12 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from videossl.datasets.choice import choose
 from videossl.datasets.decoders import Name
 from videossl.datasets.frames import image_names
+from videossl.datasets.packed import SUFFIX
 from videossl.datasets.survey import survey
 
 FORMAT = 2
 SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
-    *(".ts", ".mts", ".m2ts", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".vob", SUFFIX),
 )
 SAVED = 60  # seconds between two writings of an unfinished index
 
@@ -81,7 +86,10 @@ def index_videos(
         )
     _check_writable(out)
     old = _load(out) if out.exists() else {}
-    kinds, old = (old.get("kinds", {}), old["videos"]) if old.get("format") == FORMAT else ({}, {})
+    old = old if old.get("format") == FORMAT else {}
+    if again := _packing(old, root):
+        raise ValueError(f"{root} is not packed to its end, which also indexes it. Run `{again}` again")
+    kinds, packed, old = old.get("kinds", {}), old.get("packed"), old.get("videos", {})
     if old and old.keys().isdisjoint(names):
         raise ValueError(
             f"{out} is the index of another folder: it names {len(old)} videos, such as {min(old)}, none of which is "
@@ -91,14 +99,17 @@ def index_videos(
         name: old[name] for name in names if name in old and not old[name]["error"] and same(root / name, old[name])
     }
     kept, todo = len(videos), [name for name in names if name not in videos]
+    packed_too = {original(name) for name in names}
+    unpacked = {n: entry for n, entry in old.items() if entry.get("packed") is False and n not in packed_too}
+    videos, names = videos | unpacked, sorted([*names, *unpacked])
     try:
-        _survey_all(root, out, todo, videos, workers, progress, kinds)
+        _survey_all(root, out, todo, videos, workers, progress, kinds, packed)
         kinds = choose(root, videos, decoder, workers, kinds)
     finally:  # also when interrupted
         videos = {name: videos[name] for name in names if name in videos}
         readable = any(entry["error"] is None for entry in videos.values())
         if readable:
-            _save(out, videos, len(names) - len(videos), kinds)
+            save_index(out, videos, len(names) - len(videos), kinds, packed)
     bad = {name: entry["error"] for name, entry in videos.items() if entry["error"]}
     if not readable:
         first = "; ".join(f"{name} {why}" for name, why in list(bad.items())[:3])
@@ -116,7 +127,9 @@ def index_videos(
     }
 
 
-def _survey_all(root: Path, out: Path, todo: list[str], videos: dict, workers: int, progress: bool, kinds: dict):
+def _survey_all(
+    root: Path, out: Path, todo: list[str], videos: dict, workers: int, progress: bool, kinds: dict, packed: dict | None
+):
     """Add the entries of these files to `videos`, in several processes, with a bar; write the index now and then."""
     console = Console(stderr=True)
     bar = Progress(
@@ -138,7 +151,7 @@ def _survey_all(root: Path, out: Path, todo: list[str], videos: dict, workers: i
             rate = n / (time.perf_counter() - start)
             bar.update(task, advance=1, note=f"{rate:.1f} files/s, {unreadable} unreadable")
             if time.perf_counter() - saved > SAVED and len(videos) > unreadable:
-                _save(out, videos, len(todo) - n, kinds)
+                save_index(out, videos, len(todo) - n, kinds, packed)
                 saved = time.perf_counter()
 
 
@@ -165,9 +178,28 @@ def read_index(root: str | Path, index: str | Path | None = None) -> dict[str, d
     if "unfinished" in found:
         raise ValueError(
             f"{path} is unfinished: {found['unfinished']} of {found['unfinished'] + len(found['videos'])} videos are "
-            f"not in it yet. Run `{command(root, index)}` again: it goes on where it stopped"
+            f"not in it yet. Run `{_packing(found, root) or command(root, index)}` again: it goes on where it stopped"
         )
     return found["videos"]
+
+
+def packed_from(root: str | Path, index: str | Path | None = None) -> dict | None:
+    """What the videos of a folder were packed from, as `pack` notes it in the index; None for a folder of originals."""
+    path = Path(root) / "index.json" if index is None else Path(index)
+    return _load(path).get("packed") if path.is_file() else None
+
+
+def _packing(found: dict, root: Path) -> str | None:
+    """What to type to go on with the packing into a folder, where its index says that it was stopped."""
+    note = found.get("packed")
+    if not note or "videos" in note:
+        return None
+    return f"videossl pack {shlex.quote(note['from'])} --out {shlex.quote(str(root))}"
+
+
+def original(name: str) -> str:
+    """The name of the video that a file shows: a packed one's original, otherwise its own."""
+    return name.removesuffix(SUFFIX)
 
 
 def command(root: str | Path, index: str | Path | None = None) -> str:
@@ -249,7 +281,7 @@ def _entry(root: Path, name: str) -> tuple[str, dict]:
         entry |= survey(path) | {"error": link}
     except OSError as e:  # a link to itself, a folder that may not be entered
         entry |= survey(path) | {"error": f"cannot be opened ({e.strerror})"}
-    return name, entry | {"decoder": "pyav", "agrees": {}}
+    return name, entry | {"decoder": "packed" if entry["codec"] == "packed" else "pyav", "agrees": {}}
 
 
 def _load(path: Path) -> dict:
@@ -280,9 +312,21 @@ def _beside(out: Path) -> Path:
     return out.with_name(f".{out.name}.{os.getpid()}")
 
 
-def _save(out: Path, videos: dict, unfinished: int, kinds: dict):
-    """Replace the index in one step: at any time there is the old one or the new one, whole."""
-    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {}) | {"kinds": kinds}
+def save_index(out: Path, videos: dict, unfinished: int, kinds: dict, packed: dict | None = None) -> None:
+    """Replace the index in one step: at any time there is the old one or the new one, whole.
+
+    Args:
+        out: the file.
+        videos: name -> entry.
+        unfinished: how many videos are not among them yet.
+        kinds: see `choose`.
+        packed: what the videos were packed from, if they were (see `pack`).
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {})
+    head |= ({"packed": packed} if packed else {}) | {"kinds": kinds}
     lines = (f"{json.dumps(name)}: {json.dumps(videos[name], separators=(',', ':'))}" for name in sorted(videos))
     beside = _beside(out)
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from videossl.datasets.choice import video_file
 from videossl.datasets.frames import FrameFolder
 from videossl.datasets.index import passed_over, same
+from videossl.datasets.packed import SUFFIX
 
 
 class Records(list):
@@ -149,7 +150,8 @@ def gather(
         root: the folder.
         videos: what its index holds.
         wanted: for each video its name, the paths relative to `root` where it may be, and the rest of its record. Where
-            no file is there, a folder of images by the same name without suffix is looked for.
+            no file is there, a packed one is looked for, of the same name or of that without suffix (see `packed`), and
+            then a folder of images by the name without suffix.
         size: what frames are scaled to, (height, width); None leaves them as filmed.
         again: the command that indexes the folder, for messages.
 
@@ -163,9 +165,14 @@ def gather(
         if name in seen:
             raise ValueError(f"{name} is listed twice: it would count double")
         seen.add(name)
-        place = next((place for place in places if os.path.isfile(os.path.join(root, place))), None)
+        folders = [os.path.splitext(place)[0] if place not in videos else place for place in places]
+        files = (*places, *(place + SUFFIX for place in (*places, *folders)))
+        place = next((place for place in files if os.path.isfile(os.path.join(root, place))), None)
+        unpacked = next((p for p in (*places, *folders) if videos.get(p, {}).get("packed") is False), None)
+        if place is None and unpacked is not None:
+            missing[name] = f"unreadable: {videos[unpacked]['error']}"
+            continue
         if place is None:
-            folders = [os.path.splitext(place)[0] if place not in videos else place for place in places]
             place = next((f for f in folders if f in videos and videos[f]["codec"] == "images"), None)
         if place is None:
             # What the index found to be a folder or a broken link is unreadable rather than absent.

@@ -1,13 +1,14 @@
 """Decoded pictures scaled and turned into RGB, faster than they are decoded.
 
 A picture is scaled plane by plane, brightness and the two smaller planes of colour, and only then turned into RGB: there
-is less to convert, and nothing is computed twice. Both directions are one kernel, `_mix`, whose inner loop runs along
+is less to convert, and nothing is computed twice. Both directions are one kernel, `mix`, whose inner loop runs along
 rows and is compiled to vector instructions by numba: columns are mixed like rows after a transposition, of 16 pictures
 at once.
 
 Where a picture shrinks, a pixel is the mean of the area it covers, as with cv2.INTER_AREA (no texture aliases); where it
 grows, pixels are interpolated linearly. Weights are multiples of 1/256 and planes are rounded to whole grey levels after
-each direction, so a result lies at most 4, on average 0.5, grey levels from exact arithmetic.
+each direction, and colours are computed in 16 bits, so a result lies on average half a grey level from exact arithmetic,
+and rarely more than 4.
 """
 
 from functools import lru_cache
@@ -32,14 +33,14 @@ except ImportError:  # OpenCV is installed, but the system lacks libGL
         return dst
 
 
-AT_ONCE = 16  # pictures that wait for their second direction
 BITS = 13  # of the fractions in `yuv_to_rgb`
+AT_ONCE = 16  # pictures that wait for their second direction
 
 
 class Picture(NamedTuple):
-    """A decoded picture: three planes (h, w) uint8, of sizes of their own, and how they become RGB."""
+    """A decoded picture: planes (h, w) uint8, of sizes of their own, and how they become RGB."""
 
-    planes: tuple[np.ndarray, np.ndarray, np.ndarray]  # Y, U, V, or R, G, B
+    planes: tuple[np.ndarray, ...]  # Y, U, V, or R, G, B
     colours: tuple[int, ...] | None = None  # from `yuv_to_rgb`; None: they are R, G, B
 
 
@@ -53,9 +54,10 @@ class Scaler:
         """Args:
         size: height and width of the results, in pixels.
         """
-        self.size = size
+        self.size, self.half = size, (-(-size[0] // 2), -(-size[1] // 2))
         self.shapes, self.colours = None, None  # of the pictures that wait
         self.rows: list[np.ndarray] = []  # (AT_ONCE, height, w) for each plane: scaled in height alone
+        self.weights: list[tuple] = []  # by which that is done
         self.places: list[np.ndarray] = []
 
     def add(self, picture: Picture, place: np.ndarray) -> None:
@@ -63,15 +65,22 @@ class Scaler:
 
         Args:
             picture: of any size.
-            place: (3, height, width) uint8, where its RGB goes.
+            place: (3, height, width) uint8, where its RGB goes; (planes, height, width) without colours.
         """
-        shapes = tuple(plane.shape for plane in picture.planes)
-        if (shapes, picture.colours) != (self.shapes, self.colours):
+        shapes = [plane.shape for plane in picture.planes]
+        if picture.colours and shapes[0] == self.size and all(shape == self.half for shape in shapes[1:]):
+            _convert_halves(
+                *picture.planes, place, *_in_16_bits(picture.colours)
+            )  # as in packed videos: there is nothing to scale
+            return
+        if shapes != self.shapes or picture.colours != self.colours:
             self.finish()
             self.shapes, self.colours = shapes, picture.colours
             self.rows = [np.empty((AT_ONCE, self.size[0], width), np.uint8) for _, width in shapes]
-        for plane, rows in zip(picture.planes, self.rows, strict=True):
-            _mix(plane, *weights(len(plane), self.size[0]), rows[len(self.places)])
+            self.weights = [weights(height, self.size[0]) for height, _ in shapes]
+        count = len(self.places)
+        for plane, (first, weight), rows in zip(picture.planes, self.weights, self.rows, strict=True):
+            mix(plane, first, weight, rows[count])
         self.places.append(place)
         if len(self.places) == AT_ONCE:
             self.finish()
@@ -83,38 +92,48 @@ class Scaler:
             return
         turned = []  # (width, count * height): the pictures lie on their side, one beside the other
         for rows in self.rows:
-            columns = transpose(rows[:count].reshape(count * height, -1))
-            mixed = np.empty((width, count * height), np.uint8)
-            _mix(columns, *weights(len(columns), width), mixed)
-            turned.append(mixed)
+            columns = transpose(rows[:count].reshape(count * height, -1), _apart(rows.shape[2], count * height))
+            turned.append(_apart(width, count * height))
+            mix(columns, *weights(len(columns), width), turned[-1])
         if self.colours is not None:
-            _convert(*turned, self.colours)
+            _convert(*turned, *_in_16_bits(self.colours))
         for n, place in enumerate(self.places):
             for plane, out in zip(turned, place, strict=True):
                 transpose(plane[:, n * height : (n + 1) * height], out)
         self.places.clear()
 
 
-def scaled(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One picture's planes (C, h, w) uint8, scaled to (C, height, width)."""
+def _apart(height: int, width: int) -> np.ndarray:
+    """An empty plane whose rows begin at odd multiples of a cache line: columns of it do not evict each other."""
+    return np.empty((height, 64 * (-(-width // 64) | 1)), np.uint8)[:, :width]
+
+
+def scaled(planes: np.ndarray, size: tuple[int, int], over: tuple[float, float] | None = None) -> np.ndarray:
+    """One picture's planes (C, h, w) uint8, scaled to (C, height, width).
+
+    Args:
+        size: height and width.
+        over: how much of that height and width the picture takes up, if not all; its border goes on in the rest.
+    """
+    over = over or size
     out = np.empty((len(planes), *size), np.uint8)
     for plane, place in zip(planes, out, strict=True):
         rows = np.empty((size[0], plane.shape[1]), np.uint8)
-        _mix(plane, *weights(len(plane), size[0]), rows)
+        mix(plane, *weights(len(plane), size[0], over[0]), rows)
         columns = np.empty(size[::-1], np.uint8)
-        _mix(transpose(rows), *weights(plane.shape[1], size[1]), columns)
+        mix(transpose(rows), *weights(plane.shape[1], size[1], over[1]), columns)
         transpose(columns, place)
     return out
 
 
 @lru_cache(maxsize=256)
-def weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """How `target` pixels in a row are mixed from `source` ones.
+def weights(source: int, target: int, over: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """How `target` pixels in a row are mixed from `source` ones, which lie over all of them or `over` the first ones.
 
     Returns: for each the first pixel it takes, (target,), and the weights of that and the following ones, (target, taps)
         uint16, which add up to 256.
     """
-    scale = source / target
+    scale = source / (over or target)
     if scale >= 1:
         starts = np.arange(target) * scale
         first = np.floor(starts + 1e-9).astype(int)
@@ -147,13 +166,13 @@ def yuv_to_rgb(standard: str, full: bool) -> tuple[int, ...]:
     red, blue = {"601": (0.299, 0.114), "709": (0.2126, 0.0722), "2020": (0.2627, 0.0593)}[standard]
     green = 1 - red - blue
     luma, chroma = (1.0, 1.0) if full else (255 / 219, 255 / 224)
-    of_v, of_u = 2 * (1 - red), 2 * (1 - blue)  # in red, in blue
-    factors = (luma, of_v * chroma, of_u * chroma * blue / green, of_v * chroma * red / green, of_u * chroma)
+    of_v, of_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma  # in red, in blue
+    factors = (luma, of_v, of_u * blue / green, of_v * red / green, of_u)
     return (*(round(factor * 2**BITS) for factor in factors), 0 if full else 16)
 
 
 @njit(cache=True, nogil=True)
-def _mix(source, first, weight, target):
+def mix(source, first, weight, target):
     """Row i of `target` is the mean of the rows of `source` from first[i], weighted by weight[i]."""
     taps, columns = weight.shape[1], target.shape[1]
     for i in range(len(target)):
@@ -181,18 +200,55 @@ def _mix(source, first, weight, target):
                 target[i, x] = total[x] >> 8
 
 
+@lru_cache
+def _in_16_bits(colours: tuple[int, ...]) -> tuple:
+    """What `yuv_to_rgb` gives, for arithmetic in 16 bits, of which twice as much is done at once as in 32.
+
+    Y's factor has 7 bits of fraction, the others 6. The last two are how much of V and U red and blue take: more would
+    not fit, and occurs in no legal colour that would not be at its end anyway.
+    """
+    luma = (colours[0] + (1 << (BITS - 8))) >> (BITS - 7)
+    others = [(factor + (1 << (BITS - 7))) >> (BITS - 6) for factor in colours[1:5]]
+    black = 32 - (colours[5] * luma + 1) // 2
+    room = 32767 - black - (255 * luma) // 2
+    most = min(127, room // others[0]), min(127, room // others[3])
+    return np.uint16(luma), *map(np.int16, (*others, black, *most))
+
+
 @njit(cache=True, nogil=True)
-def _convert(y, u, v, colours):
-    """Planes Y, U, V become R, G, B in place."""
-    luma, red_v, green_u, green_v, blue_u, black = colours
-    half = (1 << (BITS - 1)) - black * luma
+def _convert(y, u, v, luma, red_v, green_u, green_v, blue_u, black, most_v, most_u):
+    """Planes Y, U, V of one size become R, G, B in place."""
     for i in range(y.shape[0]):
         for x in range(y.shape[1]):
-            light = np.int32(y[i, x]) * np.int32(luma) + np.int32(half)
-            blueness, redness = np.int32(u[i, x]) - np.int32(128), np.int32(v[i, x]) - np.int32(128)
-            r = (light + redness * np.int32(red_v)) >> BITS
-            g = (light - blueness * np.int32(green_u) - redness * np.int32(green_v)) >> BITS
-            b = (light + blueness * np.int32(blue_u)) >> BITS
-            y[i, x] = min(max(r, 0), 255)
-            u[i, x] = min(max(g, 0), 255)
-            v[i, x] = min(max(b, 0), 255)
+            light = np.int16(np.int16(np.uint16(np.uint16(y[i, x]) * luma) >> np.uint16(1)) + black)
+            p, q = np.int16(np.int16(u[i, x]) - np.int16(128)), np.int16(np.int16(v[i, x]) - np.int16(128))
+            r = np.int16(light + np.int16(min(q, most_v) * red_v)) >> 6
+            g = np.int16(np.int16(light - np.int16(p * green_u)) - np.int16(q * green_v)) >> 6
+            b = np.int16(light + np.int16(min(p, most_u) * blue_u)) >> 6
+            y[i, x] = np.uint8(min(max(np.int16(r), np.int16(0)), np.int16(255)))
+            u[i, x] = np.uint8(min(max(np.int16(g), np.int16(0)), np.int16(255)))
+            v[i, x] = np.uint8(min(max(np.int16(b), np.int16(0)), np.int16(255)))
+
+
+@njit(cache=True, nogil=True)
+def _convert_halves(y, u, v, out, luma, red_v, green_u, green_v, blue_u, black, most_v, most_u):
+    """Y (h, w), and U, V of half its height and width, rounded up, become RGB (3, h, w): colours are interpolated."""
+    height, width = u.shape
+    tall_u, tall_v = np.empty(width + 2, np.int16), np.empty(width + 2, np.int16)  # a row less 128, times 4, bordered
+    wide_u, wide_v = np.empty(2 * width, np.int16), np.empty(2 * width, np.int16)
+    for i in range(y.shape[0]):
+        near = i >> 1
+        far = min(max(near + (1 if i & 1 else -1), 0), height - 1)
+        for x in range(width):  # a row of Y lies a quarter of a row of U from the near one
+            tall_u[x + 1] = np.int16(3) * np.int16(u[near, x]) + np.int16(u[far, x])
+            tall_v[x + 1] = np.int16(3) * np.int16(v[near, x]) + np.int16(v[far, x])
+        tall_u[0], tall_u[width + 1] = tall_u[1], tall_u[width]
+        tall_v[0], tall_v[width + 1] = tall_v[1], tall_v[width]
+        for x in range(width):
+            wide_u[2 * x] = np.int16(np.int16(3) * tall_u[x + 1] + tall_u[x] + np.int16(8)) >> 4
+            wide_u[2 * x + 1] = np.int16(np.int16(3) * tall_u[x + 1] + tall_u[x + 2] + np.int16(8)) >> 4
+            wide_v[2 * x] = np.int16(np.int16(3) * tall_v[x + 1] + tall_v[x] + np.int16(8)) >> 4
+            wide_v[2 * x + 1] = np.int16(np.int16(3) * tall_v[x + 1] + tall_v[x + 2] + np.int16(8)) >> 4
+        for x in range(y.shape[1]):
+            out[0, i, x], out[1, i, x], out[2, i, x] = y[i, x], np.uint8(wide_u[x]), np.uint8(wide_v[x])
+    _convert(out[0], out[1], out[2], luma, red_v, green_u, green_v, blue_u, black, most_v, most_u)

@@ -2,19 +2,25 @@
 
 import os
 import re
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
 import av
 import numpy as np
+from numba import njit
 
-from videossl.datasets.decoders import PyAV, reason, refuse_others
+from videossl.datasets.decoders import PyAV, luma, missing, reason, refuse_others
 from videossl.datasets.frames import image_names, read_image
-from videossl.datasets.scaling import Picture, scaled
+from videossl.datasets.packed import SUFFIX, Packed
+from videossl.datasets.scaling import AT_ONCE, Picture, mix, transpose, weights
 
 LOW = (30, 40)  # pixels, height and width: the resolution at which motion is measured and frames are told apart
-JUMPS = 4  # key frames of a file that are jumped to for a try
+ROWS = 2  # of a picture that are looked at, at least, for each row of the low resolution
+TRIED = 2  # frames that are compared after a jump
+# Codecs whose decoder leaves parts of a damaged picture as it finds them in memory, and says nothing.
+UNSTEADY = {"vp8"}
 EMPTY = {
     **{"frames": 0, "height": None, "width": None, "rate": None, "codec": None, "declared": None},
     **{"keyframes": [], "jumps": [], "motion": [], "warning": None, "error": None},
@@ -28,7 +34,8 @@ def survey(path: str | Path) -> dict:
         frames: how many were decoded. With an error, the frames before it, which can be read.
         height, width: of the first frame, upright, in pixels.
         rate: nominal, frames a second; None for a folder.
-        codec: as FFmpeg names it; "images" for a folder.
+        codec: as FFmpeg names it; "images" for a folder; "packed" for a packed file, of which rate, declared, motion and
+            the warning are those of the original.
         declared: how many frames the container says it holds, None where it does not say.
         keyframes: numbers of the frames that decode without an earlier one.
         jumps: for those that can be jumped to, [number, time in the stream's units]: no frame before them is shown
@@ -44,7 +51,7 @@ def survey(path: str | Path) -> dict:
             _survey_images(str(path), found)
         else:
             refuse_others(path, os.stat(path))
-            _survey_file(str(path), found)
+            (_survey_packed if str(path).lower().endswith(SUFFIX) else _survey_file)(str(path), found)
     except av.FFmpegError as e:
         of = f" of {found['declared']} declared" if found["declared"] else ""
         found["error"] = f"decoding fails after {found['frames']}{of} frames ({reason(e)})"
@@ -56,44 +63,72 @@ def survey(path: str | Path) -> dict:
 
 
 def _survey_file(path: str, found: dict):
-    file = PyAV(path, ())
+    file, profile = PyAV(path, ()), Motion(found["motion"])
     try:
         container, stream = file.container, file.stream
         found["codec"] = stream.codec_context.codec.canonical_name
         found["rate"] = round(float(stream.average_rate), 3) if stream.average_rate else None
         found["declared"] = stream.frames or None
         lasts = container.duration / av.time_base if container.duration else None  # seconds
-        profile, times, seconds, odd, shape, damaged = Motion(found["motion"]), [], [], [], None, 0
+        times, odd, shape, damaged, unit = [], [], None, 0, stream.time_base
+        sums = [] if found["codec"] in UNSTEADY else None
         for frame in file.frames:
-            picture = file.picture(frame, whole=False)
+            grey = luma(frame)
+            if grey is None:
+                grey = grey_of(file.picture(frame, whole=False))
             if shape is None:
-                found["height"], found["width"] = picture.planes[0].shape
+                found["height"], found["width"] = grey.shape
             elif (frame.height, frame.width) != shape:
                 odd.append(f"changes size at frame {found['frames']}, to {frame.width}x{frame.height}")
             shape = frame.height, frame.width
             if frame.key_frame:
                 found["keyframes"].append(found["frames"])
-            profile.add(picture)
+            profile.add(grey)
+            if sums is not None:
+                sums.append(checksum(file.picture(frame, whole=False)))
             times.append(frame.pts)
-            seconds = [seconds[0] if seconds else frame.time, frame.time]
             damaged += frame.is_corrupt
             found["frames"] += 1
+        profile.finish()
+        if not damaged:
+            found["jumps"] = safe_jumps(file, found["keyframes"], times, profile.prints)
     finally:
+        profile.finish()
         file.close()
     if not found["frames"]:
         raise ValueError(f"holds a video stream ({found['codec']}), but no frame of it can be decoded")
+    if sums and (first := unsteady(path, sums)) is not None:
+        found["frames"] = first
+        found["keyframes"] = [n for n in found["keyframes"] if n < first]
+        found["motion"] = found["motion"][: max(0, first - 1)]
+        raise ValueError(f"is damaged: frame {first} and those that follow come out otherwise each time")
     if found["declared"]:
         # One short is usual: AVIs with packed B-frames, as in HMDB51, declare one that holds no picture.
         if found["frames"] < found["declared"] - 1:
             odd.append(f"ends after {found['frames']} of {found['declared']} declared frames")
-    elif lasts and None not in seconds and found["frames"] > 1:
-        shown = (seconds[1] - seconds[0]) * found["frames"] / (found["frames"] - 1)  # the last frame's too
+    elif lasts and None not in (times[0], times[-1]) and found["frames"] > 1:
+        seconds = float((times[-1] - times[0]) * unit)
+        shown = seconds * found["frames"] / (found["frames"] - 1)  # the last frame's too
         if shown < 0.9 * lasts:
             odd.append(f"ends after {shown:.1f} of {lasts:.1f} seconds")
     if damaged:
         odd.append(f"has {damaged} damaged frame{'s' * (damaged > 1)}")
     found["warning"] = "; ".join(odd) or None
-    found["jumps"] = [] if damaged else safe_jumps(path, found["keyframes"], times, profile.prints)
+
+
+def _survey_packed(path: str, found: dict):
+    found["codec"] = "packed"
+    if why := missing("packed"):
+        raise ValueError(f"is a packed video, but what reads these is not there ({why})")
+    file = Packed(path)
+    try:
+        whole = file.described()
+        found |= whole | {"frames": 0, "keyframes": [], "motion": []}
+        for number in file.verified():
+            found |= {"frames": number + 1, "motion": whole["motion"][:number]}
+        found["keyframes"] = whole["keyframes"]
+    finally:
+        file.close()
 
 
 def _survey_images(folder: str, found: dict):
@@ -107,7 +142,8 @@ def _survey_images(folder: str, found: dict):
         elif planes.shape != shape:
             odd.append(f"changes size at {name}, to {planes.shape[2]}x{planes.shape[1]}")
         shape = planes.shape
-        profile.add(Picture(tuple(planes)))
+        profile.add(grey_of(Picture(tuple(planes))))
+        profile.finish()  # at once, so that an image that cannot be read finds all before it told
         found["frames"] += 1
     numbers = [int(re.search(r"(\d+)\.\w+$", name)[1]) for name in names]
     lost = numbers[-1] - numbers[0] + 1 - len(numbers)
@@ -121,28 +157,84 @@ class Motion:
 
     def __init__(self, profile: list[float]):
         self.profile, self.prints, self.before = profile, [], None
+        self.shape, self.rows, self.count = None, np.empty(0), 0  # of pictures that are looked at together
 
-    def add(self, picture: Picture) -> None:
-        """Append how much changed, in grey levels, and the picture's print."""
-        grey = brightness(picture)
-        if self.before is not None:
-            self.profile.append(round(float(np.abs(grey - self.before).mean()), 2))
-        self.before = grey
-        self.prints.append(crc32(grey))
+    def add(self, grey: np.ndarray) -> None:
+        """Take in the brightness (h, w) uint8 of the next picture."""
+        if grey.shape != self.shape:
+            self.finish()
+            self.shape, self.rows = grey.shape, np.empty((AT_ONCE, LOW[0], grey.shape[1]), np.uint8)
+        some = grey[:: max(1, len(grey) // (ROWS * LOW[0]))]
+        mix(some, *weights(len(some), LOW[0]), self.rows[self.count])
+        self.count += 1
+        if self.count == AT_ONCE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Append how much changed, in grey levels, and the pictures' prints, up to the last one."""
+        if not self.count:
+            return
+        columns = transpose(self.rows[: self.count].reshape(self.count * LOW[0], -1))
+        small = np.empty((LOW[1], self.count, LOW[0]), np.uint8)
+        mix(columns, *weights(len(columns), LOW[1]), small.reshape(LOW[1], -1))
+        changes, prints = compare(small if self.before is None else np.concatenate([self.before, small], 1))
+        new = slice(None if self.before is None else 1, None)
+        self.profile += [round(change, 2) for change in changes[1:].tolist()]
+        self.prints += prints[new].tolist()
+        self.before, self.count = small[:, -1:], 0
 
 
-def brightness(picture: Picture) -> np.ndarray:
-    """Of a picture at the low resolution, (30, 40) int16: as stored in video, as the colours' weighted mean otherwise."""
+@njit(cache=True)
+def compare(small):
+    """For each of n pictures (40, n, 30) the mean absolute difference from the one before, and a print of its own."""
+    changes, prints = np.zeros(small.shape[1]), np.zeros(small.shape[1], np.uint32)
+    for n in range(small.shape[1]):
+        total, known = 0, np.uint32(0)
+        for x in range(small.shape[0]):
+            for y in range(small.shape[2]):
+                total += abs(np.int32(small[x, n, y]) - np.int32(small[x, max(n - 1, 0), y]))
+                known = np.uint32(np.uint32(31) * known + small[x, n, y])
+        changes[n], prints[n] = total / (small.shape[0] * small.shape[2]), known
+    return changes, prints
+
+
+def grey_of(picture: Picture) -> np.ndarray:
+    """A picture's brightness (h, w) uint8: as stored in video, or the weighted mean of its colours."""
     if picture.colours is not None:
-        return scaled(picture.planes[0][None], LOW)[0].astype(np.int16)
-    red, green, blue = scaled(np.stack(picture.planes), LOW).astype(int)
-    return ((77 * red + 150 * green + 29 * blue) >> 8).astype(np.int16)  # as BT.601 has it
+        return picture.planes[0]
+    red, green, blue = (plane.astype(np.uint16) for plane in picture.planes)
+    return ((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)  # ITU-R BT.601, in 256ths
 
 
-def safe_jumps(path: str, keyframes: Sequence[int], times: Sequence[int | None], prints: Sequence[int]) -> list:
+def checksum(picture: Picture) -> int:
+    """Of all of a picture's planes."""
+    total = 0
+    for plane in picture.planes:
+        total = crc32(np.ascontiguousarray(plane), total)
+    return total
+
+
+def unsteady(path: str, sums: Sequence[int]) -> int | None:
+    """Number of the first frame that has another checksum when it is decoded again, if any.
+
+    Frames are held for a while, so that the decoder writes each into other memory than before.
+    """
+    file, held = PyAV(path, ()), deque(maxlen=3)
+    try:
+        for n, frame in enumerate(file.frames):
+            held.append(frame)
+            if n == len(sums) or checksum(file.picture(frame, whole=False)) != sums[n]:
+                return n
+        return None
+    finally:
+        file.close()
+
+
+def safe_jumps(file: PyAV, keyframes: Sequence[int], times: Sequence[int | None], prints: Sequence[int]) -> list:
     """Key frames to jump to, after a try at some of them; none where one of these gave other frames.
 
     Args:
+        file: decoded to its end.
         keyframes: numbers of the key frames.
         times: of all frames, in the stream's units; None where unknown.
         prints: of all frames (see `Motion`).
@@ -158,19 +250,16 @@ def safe_jumps(path: str, keyframes: Sequence[int], times: Sequence[int | None],
         for n in keyframes
         if n and latest[n - 1] < shown[n] and (n == last or shown[n] < soonest[n + 1])
     ]
-    tried = jumps[-1:] + jumps[:: max(1, len(jumps) // (JUMPS - 1))][: JUMPS - 1] if jumps else []
-    if not tried:
-        return []
-    file = PyAV(path, jumps)
     try:
-        for number, _ in tried:
-            wanted = range(number, min(number + 3, len(prints)))
-            file.next = len(prints)  # behind all of them, so that each is jumped to
-            for n, picture in zip(wanted, file.read(wanted, whole=False), strict=True):
-                if crc32(brightness(picture)) != prints[n]:
-                    return []
-        return jumps if file.keys else []  # a jump that missed leaves it without
+        for number, _ in jumps[-1:] + jumps[len(jumps) // 2 : -1][:1]:
+            wanted = range(number, min(number + TRIED, len(prints)))
+            file.keys, file.next = jumps, len(prints)  # behind all of them, so that it is jumped to
+            again = Motion([])
+            for picture in file.read(wanted, whole=False):
+                again.add(grey_of(picture))
+            again.finish()
+            if again.prints != list(prints[number : number + TRIED]) or not file.keys:  # a jump that missed has no keys
+                return []
     except (ValueError, av.FFmpegError):
         return []
-    finally:
-        file.close()
+    return jumps

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from videossl.datasets.index import command, find, read_index
+from videossl.datasets.index import command, find, original, read_index
 from videossl.datasets.records import Records, gather, numbered_group
 
 
@@ -23,9 +23,9 @@ def video_folder(
         size: height and width in pixels that frames are scaled to; None leaves them as filmed, so they may differ.
         index: the index, where it is not `root`/index.json.
 
-    Records hold "frames", "name" (the path relative to `root`), "label" (index of the sub-folder among the sorted ones,
-    where there are labels), "group" (g07 of a name such as v_YoYo_g07_c02.avi; otherwise each video is its own) and
-    "motion".
+    Records hold "frames", "name" (the path relative to `root`; of a packed video its original's), "label" (index of the
+    sub-folder among the sorted ones, where there are labels), "group" (g07 of a name such as v_YoYo_g07_c02.avi;
+    otherwise each video is its own) and "motion".
 
     Raises:
         FileNotFoundError: the folder or its index is not there.
@@ -40,12 +40,13 @@ def video_folder(
         raise ValueError(f"a video_folder takes no lists, but {lists} was given: leave it out, or have there {way}")
     root = Path(root)
     videos = read_index(root, index)
-    names = sorted({*find(root)[0], *videos})
-    loose = any("/" not in name and name in videos and not videos[name]["error"] for name in names)
-    classes = [] if loose else sorted({name.split("/")[0] for name in names if "/" in name})
+    files = sorted({*find(root)[0], *videos}, key=original)
+    loose = any("/" not in file and file in videos and not videos[file]["error"] for file in files)
+    classes = [] if loose else sorted({file.split("/")[0] for file in files if "/" in file})
     wanted = []
-    for name in names:
+    for file in files:
+        name = original(file)
         rest = {"label": classes.index(name.split("/")[0])} if classes and "/" in name else {}
-        wanted.append((name, [name], rest | {"group": numbered_group(PurePosixPath(name).stem) or name}))
+        wanted.append((name, [file], rest | {"group": numbered_group(PurePosixPath(name).stem) or name}))
     records, missing, damaged = gather(root, videos, wanted, size, command(root, index))
     return Records(records, root.resolve().name, classes=classes, missing=missing, damaged=damaged)

@@ -31,11 +31,23 @@ COMMANDS = {
         "film a simulated humanoid's actions, in UCF101's layout",
     ),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
+    "pack": Command("experiments.pack", "Pack", "pack_videos", "make small copies of videos, which are read faster"),
     "pretrain": Command("experiments.pretrain", "Pretrain", "pretrain", "learn a trunk from videos without labels"),
     "resume": Command("experiments.pretrain", "Resume", "resume", "go on with a pretraining run that was stopped"),
     "evaluate": Command(
         "experiments.evaluate", "Evaluate", "evaluate", "score trunks: fine-tune, linear probe, k-NN, retrieval"
     ),
+    "bench loader": Command(
+        "experiments.bench.loader", "BenchLoader", "bench_loader", "clips a second of decoders, loaders and packed copies"
+    ),
+    "bench decoders": Command(
+        "experiments.bench.decoders", "BenchDecoders", "bench_decoders", "whether each decoder gives the right frames"
+    ),
+    "bench evaluation": Command(
+        "experiments.bench.evaluation", "BenchEvaluation", "bench_evaluation", "scores by each decoder and packed copy"
+    ),
+    "bench fit": Command("experiments.bench.fit", "BenchFit", "bench_fit", "the training loop beside a bare one"),
+    "bench fuzz": Command("experiments.bench.fuzz", "BenchFuzz", "bench_fuzz", "read thousands of damaged files"),
     "report": Command("experiments.report", "Report", "report", "one HTML page of runs and their scores"),
 }
 

@@ -3,9 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
+from videossl.datasets.decoders import DECODERS, missing
 from videossl.datasets.index import index_videos
 
 SHOWN = 20  # files named, of those that are unreadable or odd
@@ -15,12 +17,14 @@ SHOWN = 20  # files named, of those that are unreadable or odd
 class Index:
     """Decode every video of a folder once and write its index: frames, size, rate, codec, motion, what is unreadable.
 
-    Run it again when files were added or replaced: only those are decoded.
+    Run it again when files were added or replaced: only those are decoded. Which decoder is to read them is measured on
+    the files, and of those that give the same frames the fastest is taken.
     """
 
     root: Positional[Path]  # folder of videos, looked through with its sub-folders
     out: Path | None = None  # file to write; by default index.json in the folder
     workers: int | None = None  # processes that decode; by default one for each core
+    decoder: Literal["auto", *DECODERS] = "auto"  # who reads the files, where it gives the same frames
     progress: bool = True  # show a bar
 
 
@@ -30,7 +34,7 @@ def index(run: Index) -> None:
     Raises:
         ValueError, OSError: as `index_videos` does; among others when no readable video is there.
     """
-    found = index_videos(run.root, run.out, run.workers, run.progress)
+    found = index_videos(run.root, run.out, run.workers, run.progress, run.decoder)
     videos, unreadable, warnings = found["videos"], found["unreadable"], found["warnings"]
     readable = [entry for entry in videos.values() if not entry["error"]]
     counts = sorted(entry["frames"] for entry in readable)
@@ -48,10 +52,28 @@ def index(run: Index) -> None:
         f" in {found['seconds']:.1f} s, {found['decoded'] / found['seconds']:.1f} a second" if found["decoded"] else ""
     )
     rows.append(("index", f"{found['out']}: {found['decoded']} videos decoded{speed}; {found['kept']} unchanged"))
+    rows += [("decoders" * (n == 0), text) for n, text in enumerate(decoders(found["kinds"], videos))]
     for title, text in rows:
         say(f"{title:<10}{text}")
     listed("Unreadable, and left out of every data set:", unreadable, found["out"])
     listed("Readable, but odd:", warnings, found["out"])
+
+
+def decoders(kinds: dict[str, dict], videos: dict[str, dict]) -> list[str]:
+    """Who is there, and who reads which files, with the speeds measured."""
+    there = [f"{name} is not there ({why})" if (why := missing(name)) else name for name in DECODERS]
+    lines = [", ".join(there)]
+    for kind, found in sorted(kinds.items(), key=lambda item: -item[1]["files"])[:SHOWN]:
+        speeds = sorted(found["clips a second"].items(), key=lambda item: -item[1])
+        measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds)
+        why = f"clips/s: {measured}" if measured else "not measured"
+        lines.append(f"{found['decoder']} reads {found['files']} {kind} ({why})")
+    for name in DECODERS:
+        refused = {video: entry["agrees"][name] for video, entry in videos.items() if entry["agrees"].get(name)}
+        if refused:
+            video, why = next(iter(refused.items()))
+            lines.append(f"{name} is not used for {len(refused)} files, on which it differs: {video} {why}")
+    return lines
 
 
 def common(values, shown: int = 4) -> str:

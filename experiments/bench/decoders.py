@@ -1,0 +1,88 @@
+"""Which decoder gives which file's frames under their right numbers: `videossl bench decoders ROOT`."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+from tyro.conf import Positional
+
+from videossl.datasets.choice import disagreement
+from videossl.datasets.decoders import DECODERS, missing
+from videossl.datasets.index import find, folder
+from videossl.datasets.survey import survey
+from videossl.experiments.console import bar, console
+from videossl.experiments.runs import versions, write_json
+
+AT_ONCE = 64  # frames that are compared together
+APART = 4  # clips of frames far apart, which are jumped to
+
+
+@dataclass(frozen=True)
+class BenchDecoders:
+    """Compare every frame of every video that each decoder gives with a sequential decode by FFmpeg's libraries (PyAV).
+
+    A frame is right if it is nearer to the frame of that number than to the one before or after, and its colours lie
+    within 4 of 255 grey levels on average. PyAV itself is compared too, jumping to key frames as it does in training.
+    """
+
+    root: Positional[Path]  # folder of videos
+    out: Path = Path("runs/bench_decoders.json")  # file to write
+
+
+def bench_decoders(config: BenchDecoders) -> dict:
+    """Compare, print a table and write `config.out`; returns what it writes: for each file and decoder why not, or None.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+    """
+    root = folder(config.root)
+    there = [name for name in DECODERS if not missing(name)]
+    table = Table("file", "codec", "frames", *there)
+    files = {}
+    names = find(root)[0]
+    with bar() as progress:
+        task = progress.add_task("comparing", total=len(names), text="")
+        for name in names:
+            info = (root / name).stat()
+            entry = {"bytes": info.st_size, "modified": info.st_mtime_ns, **survey(root / name)}
+            progress.update(task, advance=1, text=name)
+            if entry["codec"] == "images":
+                continue
+            files[name] = {key: entry[key] for key in ("codec", "frames", "error")}
+            if entry["error"]:
+                table.add_row(name, entry["codec"], str(entry["frames"]), entry["error"])
+                continue
+            files[name] |= {decoder: compare(root / name, entry, decoder) for decoder in there}
+            words = [files[name][decoder]["differs"] or "same" for decoder in there]
+            table.add_row(name, entry["codec"], str(entry["frames"]), *words)
+    console.print(table)
+    for decoder in DECODERS:
+        if why := missing(decoder):
+            console.print(f"{decoder} is not there: {why}")
+    found = {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "files": files,
+        "same": {d: sum(d in f and f[d]["differs"] is None for f in files.values()) for d in there},
+        "versions": versions(),
+    }
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(config.out, found)
+    console.print(f"written: {config.out}")
+    return found
+
+
+def compare(path: Path, entry: dict, decoder: str) -> dict:
+    """All frames of a file in their order, then some far apart: what differs, and how far colours lie apart on average."""
+    numbers = np.arange(entry["frames"])
+    far = np.random.default_rng(0).integers(entry["frames"], size=(APART, 8))
+    parts = [*np.split(numbers, range(AT_ONCE, len(numbers), AT_ONCE)), *(np.unique(part) for part in far)]
+    apart = []
+    for part in parts:
+        differs, distance = disagreement(path, entry, decoder, part)
+        if differs:
+            return {"differs": differs, "grey levels apart": None}
+        apart.append(distance)
+    return {"differs": None, "grey levels apart": round(float(np.mean(apart)), 2)}
