@@ -34,7 +34,7 @@ from videossl.models.resnet import ResNet
 from videossl.models.s3d import S3D
 from videossl.models.small import Small
 from videossl.training import checkpoints
-from videossl.training.draws import Draws, loader
+from videossl.training.draws import Draws, draw_window, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import Schedule, cosine, steps
 
@@ -64,6 +64,10 @@ class Pretrain:
     trunk: TrunkChoice = field(default_factory=CaffeNet)
     steps: int = 100_000  # in the whole run
     batch: int = 128  # examples in a step, over all devices
+    repeats: int = 1  # examples drawn from a video whenever it is decoded: faster, and less variety in a batch
+    # frames in a row that are decoded for them; None decodes whole videos where repeats is over 1, and else only the
+    # frames that an example shows
+    window: int | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"  # sgd has a momentum of 0.9
     rate: float = 1e-3  # peak learning rate, after 1 % of linear warm-up where it follows a cosine
     drops: tuple[float, ...] = (0.8,)  # shares of the run after which the rate falls to a tenth; none: half a cosine
@@ -79,9 +83,17 @@ class Pretrain:
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
-        for name, least in {"steps": 1, "batch": 1, "log": 1, "save": 1, "probes": 1, "workers": 0, "seed": 0}.items():
+        from_one = {"steps": 1, "batch": 1, "repeats": 1, "log": 1, "save": 1, "probes": 1}
+        for name, least in {**from_one, "workers": 0, "seed": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is a whole number from {least}, but {getattr(self, name)} was given")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window is a whole number of frames from 1, or None, but {self.window} was given")
+        if self.batch % self.repeats:
+            raise ValueError(
+                f"batch must be a multiple of repeats, so that no video is decoded for two batches: {self.batch}, "
+                f"{self.repeats}"
+            )
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out is a share, from 0 to under 1, but {self.held_out} was given")
         if self.save % self.log:
@@ -137,11 +149,12 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     start = restore(config, net, optimizer) if resumed else 0
 
     listed = config.data.records(True, config.split, trunk.resize)
-    train, held_out = usable(listed, config.method, fabric), []
+    train, held_out = usable(listed, config.method, fabric, config.window), []
     seen = sorted(content(record) for record in train)  # held-out ones too: the run was watched, maybe chosen, by them
     if config.held_out:
         train, held_out = by_group(train, config.held_out, config.seed)
-    draws = Draws(train, config.method.sample, config.seed)
+    repeated = {"repeats": config.repeats, "window": config.window, "check": config.method.check}
+    draws = Draws(train, config.method.sample, config.seed, **repeated)
     probe = Draws(held_out, config.method.sample, config.seed) if held_out else None
     example = draws[0]  # a wrong record or method shows here, not in a worker
     if fabric.is_global_zero:
@@ -180,8 +193,8 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     return config.out
 
 
-def usable(records: Records, method: Method, fabric: Fabric) -> list[dict]:
-    """Those that the method can be asked of; says how many are left out, and why.
+def usable(records: Records, method: Method, fabric: Fabric, window: int | None = None) -> list[dict]:
+    """Those that the method can be asked of, within a window of so many frames; says how many are left out, and why.
 
     Raises:
         ValueError: none can.
@@ -190,6 +203,8 @@ def usable(records: Records, method: Method, fabric: Fabric) -> list[dict]:
     for record in records:
         try:
             method.check(record)
+            if window is not None:
+                draw_window(record, window, np.random.default_rng(0), method.check)  # there is one to draw
             kept.append(record)
         except ValueError as error:
             reasons[str(error)] += 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from videossl.datasets.frames import VideoFile
 from videossl.experiments.data import Videos, content
 from videossl.experiments.devices import Devices
 from videossl.experiments.pretrain import Pretrain, Resume, measure, pretrain, resume
@@ -75,6 +76,27 @@ def test_losses_do_not_depend_on_the_number_of_workers(whole, tiny, tmp_path):
     assert losses(pretrain(config(tiny, tmp_path / "run", workers=2))) == losses(whole)
 
 
+def test_repeated_sampling_decodes_once_for_several_examples_and_resumes_alike(tiny, tmp_path, monkeypatch):
+    decoded, read = [], VideoFile.__getitem__
+
+    def noted(frames, index):
+        decoded.append(len(index) if np.ndim(index) else 1)
+        return read(frames, index)
+
+    monkeypatch.setattr(VideoFile, "__getitem__", noted)
+    plan = {"repeats": 4, "window": 12, "held_out": 0.0, "steps": 10, "save": 10}
+    out = pretrain(config(tiny, tmp_path / "run", **plan))
+    assert decoded == [12] * (10 * 8 // 4)
+    assert checkpoints.restore(json.loads((out / "config.json").read_text())["config"]).repeats == 4
+    assert losses(pretrain(config(tiny, tmp_path / "other", **plan, workers=2))) == losses(out)
+
+
+def test_videos_of_which_no_window_can_be_asked_are_left_out_before_training(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"no video is left .* 9 frames .* or raise window, for none of 8 frames"):
+        pretrain(config(tiny, tmp_path / "run", repeats=2, window=8))
+    assert not (tmp_path / "run").exists()
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -128,7 +150,8 @@ def test_just_so_many_probes_are_measured_and_each_counts_alike(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{name: 0} for name in ("steps", "batch", "log", "save", "probes")]
+    [{name: 0} for name in ("steps", "batch", "repeats", "window", "log", "save", "probes")]
+    + [{"batch": 9, "repeats": 2}]
     + [{"workers": -1}, {"seed": -1}, {"held_out": 1.0}, {"held_out": -0.1}, {"save": 11, "log": 10}],
 )
 def test_a_number_out_of_range_is_refused_in_words(tmp_path, wrong):
