@@ -1,9 +1,12 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
 from videossl.methods.base import Net
@@ -84,6 +87,72 @@ def test_a_group_of_parameters_can_have_its_own_scale_of_the_rate():
     for _, metrics in fit(net, loader(Draws(RECORDS, sample, 0), 4), optimizer, 3, cosine(1.0)):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * optimizer.param_groups[1]["lr"])
         assert metrics["rate"] == optimizer.param_groups[1]["lr"]
+
+
+def ready(batches):
+    return list(loader(Draws(RECORDS, sample, 0), 4, stop=batches))
+
+
+def test_one_batch_is_read_for_each_step_and_none_beyond_the_last():
+    net, optimizer = fresh()
+    read = []
+    batches = (read.append(n) or batch for n, batch in enumerate(ready(9)))
+    for step, _ in fit(net, batches, optimizer, 7, cosine(0.02), start=2):
+        assert read == list(range(step - 2))
+    assert len(read) == 5
+
+
+def test_batches_that_end_too_soon_are_an_error():
+    net, optimizer = fresh()
+    with pytest.raises(ValueError, match="batches ended before step 4 of 5"):
+        list(fit(net, ready(3), optimizer, 5, cosine(0.02)))
+
+
+def test_the_wait_is_that_for_the_batch_and_no_more():
+    def slow():
+        for batch in ready(5):
+            time.sleep(0.05)
+            yield batch
+
+    net, optimizer = fresh()
+    waits = [metrics["waiting"] for _, metrics in fit(net, slow(), optimizer, 5, cosine(0.02))]
+    assert min(waits) >= 0.05
+    waits = [metrics["waiting"] for _, metrics in fit(net, ready(5), optimizer, 5, cosine(0.02))]
+    assert min(waits) < 0.001
+
+
+class Random(Noisy):
+    """Its loss is a random number."""
+
+    def forward(self, batch):
+        loss, _ = super().forward(batch)
+        return 0 * loss + torch.rand((), device=loss.device), {}
+
+
+def test_a_step_is_seeded_as_torch_manual_seed_does():
+    net = Random()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step, metrics in fit(net, ready(2), optimizer, 2, cosine(0.02), seed=5):
+        torch.manual_seed(int(np.random.SeedSequence([5, step, 0]).generate_state(1, np.uint64)[0]))
+        torch.nn.functional.dropout(torch.ones(4, 8))  # as the net does before
+        assert metrics["loss"] == torch.rand(())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_computes_on_each_batch_as_it_was_though_the_next_is_copied_meanwhile():
+    class Mean(Noisy):
+        def forward(self, batch):
+            slow = torch.ones(2000, 2000, device="cuda")
+            for _ in range(20):  # the next copies are done before this step reads its batch
+                slow = slow @ slow / 2000
+            return batch["x"].mean() + 0 * slow.mean() + 0 * self.head.bias.sum(), {}
+
+    net = Mean().cuda()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    batches = ({"x": torch.full((1000, 1000), float(n)).pin_memory()} for n in range(1, 31))
+    fabric = Fabric(accelerator="cuda", devices=1)
+    found = [metrics["loss"] for _, metrics in fit(net, batches, optimizer, 30, cosine(0.02), fabric=fabric)]
+    assert [loss.item() for loss in found] == pytest.approx(range(1, 31), rel=1e-4)
 
 
 TWO = """
