@@ -85,6 +85,8 @@ class PyAV:
 
     def _approach(self, wanted: int):
         """Go where decoding on leads to this frame soonest."""
+        if 0 <= wanted - self.next < NEAR:
+            return
         behind = wanted < self.next
         last = bisect_right(self.keys, wanted, key=itemgetter(0)) - 1
         if last >= 0 and (behind or self.keys[last][0] - self.next >= NEAR):
@@ -222,9 +224,12 @@ class _Kept(threading.local):
 
     def __init__(self):
         self.files: OrderedDict[tuple, Decoder] = OrderedDict()
+        self.parents: list[OrderedDict] = []
 
     def forget(self):
-        self.files = OrderedDict()  # not closed: the parent goes on with them
+        """Leave them to the parent, neither closed nor freed: decord would wait for threads that are not here."""
+        self.parents.append(self.files)
+        self.files = OrderedDict()
 
 
 _kept = _Kept()
@@ -318,10 +323,7 @@ def write_video(path: Path, video: np.ndarray, rate: int) -> None:
 
 def planes_of(frame: av.VideoFrame) -> list[np.ndarray]:
     """The planes of a frame of 8 bits, each (h, w), without a copy."""
-    return [
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        for plane in frame.planes
-    ]
+    return [np.ndarray((p.height, p.width), np.uint8, p, strides=(p.line_size, 1)) for p in frame.planes]
 
 
 def luma(frame: av.VideoFrame) -> np.ndarray | None:
@@ -329,7 +331,7 @@ def luma(frame: av.VideoFrame) -> np.ndarray | None:
     if colours_of(frame) is None:
         return None
     plane = frame.planes[0]
-    grey = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    grey = np.ndarray((plane.height, plane.width), np.uint8, plane, strides=(plane.line_size, 1))
     return np.rot90(grey, turns) if (turns := quarters(frame)) else grey
 
 

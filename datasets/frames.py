@@ -21,7 +21,7 @@ class Frames(ABC):
     """What both kinds share: `len(video)`, and `video[index]` for an integer array of any shape, in any order, repeated.
 
     Frames are read in ascending order, each once, whatever the order asked for. `video[index]` is a uint8 tensor
-    (*index.shape, 3, H, W).
+    (*index.shape, 3, H, W), not always contiguous.
 
     Raises:
         ValueError: a frame outside 0 to `frames - 1` is asked for; the file is damaged or is not what was indexed.
@@ -57,7 +57,7 @@ class Frames(ABC):
             raise ValueError(f"{self.path} {e}") from e.__cause__
         if not np.array_equal(place.ravel(), np.arange(len(images))):
             images = images[place.ravel().astype(int)]
-        return torch.from_numpy(images).view(*index.shape, *images.shape[1:])
+        return torch.from_numpy(images).unflatten(0, index.shape) if index.ndim else torch.from_numpy(images)[0]
 
     @abstractmethod
     def _read(self, wanted: list[int]) -> np.ndarray:
@@ -86,20 +86,22 @@ class VideoFile(Frames):
     stamp: tuple[int, int] | None = field(default=None, repr=False)  # bytes and time of change when it was indexed
 
     def _read(self, wanted):
-        images, scaler = None, Scaler(self.size) if self.size else None
         with reading(self.decoder, str(self.path), self.keys, self.stamp) as file:
-            for n, picture in enumerate(file.read(wanted, whole=scaler is None)):
-                if images is None:
-                    images = np.empty((len(wanted), 3, *(self.size or picture.planes[0].shape)), np.uint8)
-                if scaler:
-                    scaler.add(picture, images[n])
-                elif picture.planes[0].shape != images.shape[2:]:
-                    raise self._changes(images.shape[2:], wanted[n], picture.planes[0].shape)
-                else:
-                    images[n] = picture.planes
-            if scaler:
+            if self.size is not None:
+                images = np.empty((3, len(wanted), *self.size), np.uint8)
+                scaler = Scaler(images)
+                for picture in file.read(wanted, whole=False):
+                    scaler.add(picture)
                 scaler.finish()
-        return images
+                return images.swapaxes(0, 1)
+            images = None
+            for n, picture in enumerate(file.read(wanted, whole=True)):
+                if images is None:
+                    images = np.empty((len(wanted), 3, *picture.planes[0].shape), np.uint8)
+                if picture.planes[0].shape != images.shape[2:]:
+                    raise self._changes(images.shape[2:], wanted[n], picture.planes[0].shape)
+                images[n] = picture.planes
+            return images
 
 
 @dataclass(frozen=True)

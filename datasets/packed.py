@@ -320,11 +320,11 @@ def in_rgb(picture: Picture) -> Picture:
     """A picture with planes R, G, B, all of the size of its first."""
     if picture.colours is None:
         return picture
-    scaler = Scaler(picture.planes[0].shape)
-    out = np.empty((3, *scaler.size), np.uint8)
-    scaler.add(picture, out)
+    out = np.empty((3, 1, *picture.planes[0].shape), np.uint8)
+    scaler = Scaler(out)
+    scaler.add(picture)
     scaler.finish()
-    return Picture(tuple(out))
+    return Picture(tuple(out[:, 0]))
 
 
 def _planes(pixels: np.ndarray, shapes: Sequence[tuple[int, int]]) -> list[np.ndarray]:

@@ -34,7 +34,7 @@ except ImportError:  # OpenCV is installed, but the system lacks libGL
 
 
 BITS = 13  # of the fractions in `yuv_to_rgb`
-AT_ONCE = 16  # pictures that wait for their second direction
+AT_ONCE = 8  # pictures that wait for their second direction: more would not stay in a processor's cache
 
 
 class Picture(NamedTuple):
@@ -45,49 +45,43 @@ class Picture(NamedTuple):
 
 
 class Scaler:
-    """Scales pictures to one size; those of equal shape are finished together.
+    """Scales pictures to one size, into an array in which each colour lies together; several are finished at once.
 
-    Usage: `add` each picture with the place its result goes to, then `finish`: no place is filled before.
+    Usage: `add` one picture after the other, then `finish`: the array is not filled before.
     """
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, out: np.ndarray):
         """Args:
-        size: height and width of the results, in pixels.
+        out: (3, N, height, width) uint8, contiguous, for the RGB of N pictures; (planes, N, height, width) where
+            pictures have no colours.
         """
-        self.size, self.half = size, (-(-size[0] // 2), -(-size[1] // 2))
-        self.shapes, self.colours = None, None  # of the pictures that wait
-        self.rows: list[np.ndarray] = []  # (AT_ONCE, height, w) for each plane: scaled in height alone
-        self.weights: list[tuple] = []  # by which that is done
-        self.places: list[np.ndarray] = []
+        self.out, self.done = out, 0  # pictures that are in `out`
+        self.size = out.shape[2:]
+        self.half = -(-self.size[0] // 2), -(-self.size[1] // 2)
+        self.shapes, self.colours, self.count = None, None, 0  # of the pictures that wait
+        self.rows: tuple[np.ndarray, ...] = ()  # (AT_ONCE, height, w) for each plane: scaled in height alone
+        self.weights: tuple[tuple, ...] = ()  # by which that is done: first rows of all planes, and their weights
 
-    def add(self, picture: Picture, place: np.ndarray) -> None:
-        """Scale a picture in height; its planes may be overwritten afterwards.
-
-        Args:
-            picture: of any size.
-            place: (3, height, width) uint8, where its RGB goes; (planes, height, width) without colours.
-        """
+    def add(self, picture: Picture) -> None:
+        """Scale a picture, of any size, in height; its planes may be overwritten afterwards."""
         shapes = [plane.shape for plane in picture.planes]
-        if picture.colours and shapes[0] == self.size and all(shape == self.half for shape in shapes[1:]):
-            _convert_halves(
-                *picture.planes, place, *_in_16_bits(picture.colours)
-            )  # as in packed videos: there is nothing to scale
-            return
         if shapes != self.shapes or picture.colours != self.colours:
             self.finish()
             self.shapes, self.colours = shapes, picture.colours
-            self.rows = [np.empty((AT_ONCE, self.size[0], width), np.uint8) for _, width in shapes]
-            self.weights = [weights(height, self.size[0]) for height, _ in shapes]
-        count = len(self.places)
-        for plane, (first, weight), rows in zip(picture.planes, self.weights, self.rows, strict=True):
-            mix(plane, first, weight, rows[count])
-        self.places.append(place)
-        if len(self.places) == AT_ONCE:
+            self.rows = tuple(np.empty((AT_ONCE, self.size[0], width), np.uint8) for _, width in shapes)
+            self.weights = tuple(zip(*(weights(height, self.size[0]) for height, _ in shapes), strict=True))
+        if self.colours and shapes == [self.size, self.half, self.half]:  # as in packed videos: nothing is to scale
+            _convert_halves(*picture.planes, self.out[:, self.done], *_in_16_bits(self.colours))
+            self.done += 1
+            return
+        _mix_all(picture.planes, *self.weights, self.rows, self.count)
+        self.count += 1
+        if self.count == AT_ONCE:
             self.finish()
 
     def finish(self) -> None:
-        """Scale all that wait in width, and fill their places."""
-        count, (height, width) = len(self.places), self.size
+        """Scale all that wait in width."""
+        count, (height, width) = self.count, self.size
         if not count:
             return
         turned = []  # (width, count * height): the pictures lie on their side, one beside the other
@@ -97,10 +91,9 @@ class Scaler:
             mix(columns, *weights(len(columns), width), turned[-1])
         if self.colours is not None:
             _convert(*turned, *_in_16_bits(self.colours))
-        for n, place in enumerate(self.places):
-            for plane, out in zip(turned, place, strict=True):
-                transpose(plane[:, n * height : (n + 1) * height], out)
-        self.places.clear()
+        for plane, out in zip(turned, self.out, strict=True):
+            transpose(plane, out[self.done : self.done + count].reshape(count * height, width))
+        self.done, self.count = self.done + count, 0
 
 
 def _apart(height: int, width: int) -> np.ndarray:
@@ -213,6 +206,13 @@ def _in_16_bits(colours: tuple[int, ...]) -> tuple:
     room = 32767 - black - (255 * luma) // 2
     most = min(127, room // others[0]), min(127, room // others[3])
     return np.uint16(luma), *map(np.int16, (*others, black, *most))
+
+
+@njit(cache=True, nogil=True)
+def _mix_all(planes, firsts, weights, rows, n):
+    """Mix each plane of picture n: one call costs less than three."""
+    for k in range(len(planes)):
+        mix(planes[k], firsts[k], weights[k], rows[k][n])
 
 
 @njit(cache=True, nogil=True)

@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -11,7 +10,7 @@ import av
 import numpy as np
 from numba import njit
 
-from videossl.datasets.decoders import PyAV, luma, missing, reason, refuse_others
+from videossl.datasets.decoders import PyAV, luma, missing, open_video, planes_of, reason, refuse_others
 from videossl.datasets.frames import image_names, read_image
 from videossl.datasets.packed import SUFFIX, Packed
 from videossl.datasets.scaling import AT_ONCE, Picture, mix, transpose, weights
@@ -19,8 +18,8 @@ from videossl.datasets.scaling import AT_ONCE, Picture, mix, transpose, weights
 LOW = (30, 40)  # pixels, height and width: the resolution at which motion is measured and frames are told apart
 ROWS = 2  # of a picture that are looked at, at least, for each row of the low resolution
 TRIED = 2  # frames that are compared after a jump
-# Codecs whose decoder leaves parts of a damaged picture as it finds them in memory, and says nothing.
-UNSTEADY = {"vp8"}
+# Codecs whose decoder says nothing of damage, and leaves parts of a picture as memory was; and another that knows them.
+SECOND = {"vp8": "libvpx"}
 EMPTY = {
     **{"frames": 0, "height": None, "width": None, "rate": None, "codec": None, "declared": None},
     **{"keyframes": [], "jumps": [], "motion": [], "warning": None, "error": None},
@@ -63,7 +62,7 @@ def survey(path: str | Path) -> dict:
 
 
 def _survey_file(path: str, found: dict):
-    file, profile = PyAV(path, ()), Motion(found["motion"])
+    file, profile, places = PyAV(path, ()), Motion(found["motion"]), {}
     try:
         container, stream = file.container, file.stream
         found["codec"] = stream.codec_context.codec.canonical_name
@@ -71,8 +70,9 @@ def _survey_file(path: str, found: dict):
         found["declared"] = stream.frames or None
         lasts = container.duration / av.time_base if container.duration else None  # seconds
         times, odd, shape, damaged, unit = [], [], None, 0, stream.time_base
-        sums = [] if found["codec"] in UNSTEADY else None
-        for frame in file.frames:
+        second = SECOND.get(found["codec"])
+        sums = [] if second in av.codecs_available else None
+        for frame in whole(file, places):
             grey = luma(frame)
             if grey is None:
                 grey = grey_of(file.picture(frame, whole=False))
@@ -85,23 +85,24 @@ def _survey_file(path: str, found: dict):
                 found["keyframes"].append(found["frames"])
             profile.add(grey)
             if sums is not None:
-                sums.append(checksum(file.picture(frame, whole=False)))
+                sums.append(checksum(frame))
             times.append(frame.pts)
             damaged += frame.is_corrupt
             found["frames"] += 1
         profile.finish()
         if not damaged:
-            found["jumps"] = safe_jumps(file, found["keyframes"], times, profile.prints)
+            found["jumps"] = safe_jumps(file, found["keyframes"], times, profile.prints, places)
     finally:
         profile.finish()
         file.close()
     if not found["frames"]:
         raise ValueError(f"holds a video stream ({found['codec']}), but no frame of it can be decoded")
-    if sums and (first := unsteady(path, sums)) is not None:
+    if sums and (first := doubtful(path, sums, second)) is not None:
         found["frames"] = first
         found["keyframes"] = [n for n in found["keyframes"] if n < first]
         found["motion"] = found["motion"][: max(0, first - 1)]
-        raise ValueError(f"is damaged: frame {first} and those that follow come out otherwise each time")
+        found["jumps"] = [jump for jump in found["jumps"] if jump[0] < first]
+        raise ValueError(f"is damaged: from frame {first} on two decoders show other pictures")
     if found["declared"]:
         # One short is usual: AVIs with packed B-frames, as in HMDB51, declare one that holds no picture.
         if found["frames"] < found["declared"] - 1:
@@ -206,38 +207,56 @@ def grey_of(picture: Picture) -> np.ndarray:
     return ((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)  # ITU-R BT.601, in 256ths
 
 
-def checksum(picture: Picture) -> int:
-    """Of all of a picture's planes."""
+def whole(file: PyAV, places: dict) -> Iterator[av.VideoFrame]:
+    """All frames; and of the packets that can be jumped to, where in the file -> (time, bytes)."""
+    for packet in file.container.demux(file.stream):
+        if packet.is_keyframe:
+            places[packet.pos] = packet.pts, packet.size
+        yield from packet.decode()
+
+
+def checksum(frame: av.VideoFrame) -> int:
+    """Of all of a frame's planes."""
     total = 0
-    for plane in picture.planes:
+    for plane in planes_of(frame):
         total = crc32(np.ascontiguousarray(plane), total)
     return total
 
 
-def unsteady(path: str, sums: Sequence[int]) -> int | None:
-    """Number of the first frame that has another checksum when it is decoded again, if any.
+def doubtful(path: str, sums: Sequence[int], decoder: str) -> int | None:
+    """Number of the first frame that another of FFmpeg's decoders shows otherwise, if any.
 
-    Frames are held for a while, so that the decoder writes each into other memory than before.
+    Args:
+        path: the file.
+        sums: checksums of all its frames.
+        decoder: its name; both give the same bits for a file that keeps to the standard.
     """
-    file, held = PyAV(path, ()), deque(maxlen=3)
+    file, second, n = PyAV(path, ()), av.CodecContext.create(decoder, "r"), 0
+    second.thread_count = 1
     try:
-        for n, frame in enumerate(file.frames):
-            held.append(frame)
-            if n == len(sums) or checksum(file.picture(frame, whole=False)) != sums[n]:
-                return n
-        return None
+        for packet in file.container.demux(file.stream):
+            for frame in second.decode(packet):
+                if n == len(sums) or checksum(frame) != sums[n]:
+                    return n
+                n += 1
+    except av.FFmpegError:
+        return n
     finally:
         file.close()
+    return n if n < len(sums) else None
 
 
-def safe_jumps(file: PyAV, keyframes: Sequence[int], times: Sequence[int | None], prints: Sequence[int]) -> list:
-    """Key frames to jump to, after a try at some of them; none where one of these gave other frames.
+def safe_jumps(
+    file: PyAV, keyframes: Sequence[int], times: Sequence[int | None], prints: Sequence[int], places: dict
+) -> list:
+    """Key frames to jump to; none where a jump leads elsewhere, or one of those that were tried gave other frames.
 
     Args:
         file: decoded to its end.
         keyframes: numbers of the key frames.
         times: of all frames, in the stream's units; None where unknown.
         prints: of all frames (see `Motion`).
+        places: of all packets that can be jumped to (see `whole`).
     """
     if None in times or len(keyframes) < 2:
         return []
@@ -251,6 +270,8 @@ def safe_jumps(file: PyAV, keyframes: Sequence[int], times: Sequence[int | None]
         if n and latest[n - 1] < shown[n] and (n == last or shown[n] < soonest[n + 1])
     ]
     try:
+        if jumps and not lands(file.path, [time for _, time in jumps], places):
+            return []
         for number, _ in jumps[-1:] + jumps[len(jumps) // 2 : -1][:1]:
             wanted = range(number, min(number + TRIED, len(prints)))
             file.keys, file.next = jumps, len(prints)  # behind all of them, so that it is jumped to
@@ -263,3 +284,20 @@ def safe_jumps(file: PyAV, keyframes: Sequence[int], times: Sequence[int | None]
     except (ValueError, av.FFmpegError):
         return []
     return jumps
+
+
+def lands(path: str, times: Sequence[int], places: dict) -> bool:
+    """Whether jumps lead to packets that were met on the way from the start: the list of them in a file may be wrong.
+
+    The file is opened anew, for what was read before is known without that list.
+    """
+    container, stream = open_video(path)
+    try:
+        for time in times:
+            container.seek(time, stream=stream)
+            packet = next(container.demux(stream), None)
+            if packet is None or places.get(packet.pos) != (packet.pts, packet.size):
+                return False
+        return True
+    finally:
+        container.close()

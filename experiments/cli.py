@@ -38,7 +38,10 @@ COMMANDS = {
         "experiments.evaluate", "Evaluate", "evaluate", "score trunks: fine-tune, linear probe, k-NN, retrieval"
     ),
     "bench loader": Command(
-        "experiments.bench.loader", "BenchLoader", "bench_loader", "clips a second of decoders, loaders and packed copies"
+        "experiments.bench.loader",
+        "BenchLoader",
+        "bench_loader",
+        "clips a second of decoders, loaders and packed copies",
     ),
     "bench decoders": Command(
         "experiments.bench.decoders", "BenchDecoders", "bench_decoders", "whether each decoder gives the right frames"

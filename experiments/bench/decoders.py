@@ -1,5 +1,6 @@
 """Which decoder gives which file's frames under their right numbers: `videossl bench decoders ROOT`."""
 
+import resource
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from tyro.conf import Positional
 
 from videossl.datasets.choice import disagreement
 from videossl.datasets.decoders import DECODERS, missing
+from videossl.datasets.frames import VideoFile
 from videossl.datasets.index import find, folder
 from videossl.datasets.survey import survey
 from videossl.experiments.console import bar, console
@@ -29,11 +31,15 @@ class BenchDecoders:
     """
 
     root: Positional[Path]  # folder of videos
+    opens: int = 10_000  # times that files are opened with each decoder, to see whether memory grows
     out: Path = Path("runs/bench_decoders.json")  # file to write
 
 
 def bench_decoders(config: BenchDecoders) -> dict:
-    """Compare, print a table and write `config.out`; returns what it writes: for each file and decoder why not, or None.
+    """Compare, print a table and write `config.out`; returns what it writes.
+
+    That is for each file and decoder what "differs", or None, and by how many "grey levels apart" colours are; and
+    "growth in MB", of memory over all openings but the first tenth.
 
     Raises:
         FileNotFoundError: the folder is not there.
@@ -62,16 +68,43 @@ def bench_decoders(config: BenchDecoders) -> dict:
     for decoder in DECODERS:
         if why := missing(decoder):
             console.print(f"{decoder} is not there: {why}")
+    growth = {name: memory_growth(root, files, name, config.opens) for name in there}
+    words = (f"{name} {grown:+.1f}" for name, grown in growth.items())
+    console.print(f"memory after {config.opens} openings, in MB: {', '.join(words)}")
     found = {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "files": files,
         "same": {d: sum(d in f and f[d]["differs"] is None for f in files.values()) for d in there},
+        "growth in MB": growth,
+        "opens": config.opens,
         "versions": versions(),
     }
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(config.out, found)
     console.print(f"written: {config.out}")
     return found
+
+
+def memory_growth(root: Path, files: dict[str, dict], decoder: str, opens: int) -> float:
+    """By how many MB this process grows while it opens the files on which a decoder is right, again and again."""
+    names = [name for name, file in files.items() if decoder in file and not file[decoder]["differs"]]
+    videos = [VideoFile(str(root / name), files[name]["frames"], (48, 64), decoder) for name in names]
+    before = 0.0
+    with bar() as progress:
+        for n in progress.track(range(opens), description=f"opening with {decoder}"):
+            if n == opens // 10:
+                before = process_memory()
+            videos[n % len(videos)][0]
+    return round(process_memory() - before, 1)
+
+
+def process_memory() -> float:
+    """Of this process, in MB (Linux); nan elsewhere."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return float("nan")
+    return pages * resource.getpagesize() / 1e6
 
 
 def compare(path: Path, entry: dict, decoder: str) -> dict:

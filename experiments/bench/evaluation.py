@@ -118,10 +118,15 @@ def score(config: BenchEvaluation, trunks: dict, judges: dict[str, Judge], root:
         train, test = (ucf101(root, 1, part, trunk.resize, index=index) for part in (True, False))
         encoder = Encoder(trunk, workers=config.workers)
         for title, judge in judges.items():
-            scores = judge.score(encoder, train, test)
+            scores = fit_to(judge, train).score(encoder, train, test)
             accuracy[title][name] = round(scores.metrics["video_accuracy"], 4)
             answers[title].append(np.array(scores.predictions))
     return {"accuracy": accuracy, "answers": answers, "test": test}
+
+
+def fit_to(judge: Judge, train: list[dict]) -> Judge:
+    """With options that so few training videos allow."""
+    return judge.fitted(len(train)) if hasattr(judge, "fitted") else judge
 
 
 def apart(test: list[dict], other: list[dict]) -> float:

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from functools import partial
+from itertools import count, dropwhile, islice
 from multiprocessing import active_children
 from pathlib import Path
 from statistics import median
@@ -37,7 +38,6 @@ from videossl.experiments.runs import versions, write_json
 from videossl.training.checkpoints import plain
 from videossl.training.draws import Draws, loader
 
-SETTLE = 0.5  # seconds for workers to fill their queues, before another is timed
 QUEUE = 4  # batches that a worker makes ahead
 TUPLE = 3  # frames of a tuple, over the same span as a clip
 
@@ -60,6 +60,7 @@ class BenchLoader:
     batch: int = 16  # clips
     batches: int = 10  # timed in each round
     rounds: int = 7  # at least 5
+    settle: float = 0.5  # seconds before each is timed, for workers of the one before to fill their queues
     seed: int = 0  # of the draws
 
     def __post_init__(self):
@@ -221,20 +222,28 @@ def raw(root: Path, question: RandomFrames, config: BenchLoader) -> Iterator[Non
     for numbers in Numbers(config.batch):
         for n in numbers:
             video, start = draws[n]
-            decode_only(video.path, video.keys, start, start + question.offsets[-1])
+            decode_only(video.path, video.keys, [start + offset for offset in question.offsets])
         yield
 
 
-def decode_only(path: str, keys: tuple[tuple[int, int], ...], first: int, last: int) -> None:
-    """Open a file and decode from the last key frame up to `first` until frame `last` is out."""
+def decode_only(path: str, keys: tuple[tuple[int, int], ...], wanted: list[int]) -> None:
+    """Open a file and decode these ascending frames, each from the last key frame before it or from the one before."""
     container, stream = open_video(path)
     with container:
-        number, begin = max((key for key in keys if key[0] <= first), default=(0, None))
-        if begin is not None:
-            container.seek(begin, stream=stream)
-        shown = (frame for frame in container.decode(stream) if begin is None or frame.pts >= begin)
-        for _ in islice(shown, last - number + 1):
-            pass
+        frames, after = container.decode(stream), 0  # the number of the frame that comes next
+        for number in wanted:
+            key, begin = max((key for key in keys if after <= key[0] <= number), default=(after, None))
+            if begin is not None and key > after:
+                container.seek(begin, stream=stream)
+                frames, after = dropwhile(partial(earlier, begin), container.decode(stream)), key
+            for _ in islice(frames, number + 1 - after):
+                pass
+            after = number + 1
+
+
+def earlier(time_: int, frame: av.VideoFrame) -> bool:
+    """Whether a frame is shown before this time, in its stream's units."""
+    return frame.pts < time_
 
 
 class Written:
@@ -298,7 +307,7 @@ def in_turn(rows: dict[str, Callable[[], Iterator]], config: BenchLoader) -> tup
         for turn in range(config.rounds):
             for name in reversed(rows) if turn % 2 else rows:
                 progress.update(task, advance=1, text=name)
-                time.sleep(SETTLE)  # until the workers timed before have filled their queues
+                time.sleep(config.settle)
                 for _ in islice(running[name], 1 + QUEUE * len(processes[name])):  # what was made ahead is not timed
                     pass
                 began = time.perf_counter()

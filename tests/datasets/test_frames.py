@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import pickle
 
@@ -50,7 +51,7 @@ def test_any_frames_in_any_order_and_shape_are_the_ones_asked_for(tmp_path, film
         np.zeros((2, 0), int),
     ):
         images, asked = video[index], np.asarray(index)
-        assert images.dtype == torch.uint8 and images.shape == (*asked.shape, 3, 48, 64) and images.is_contiguous()
+        assert images.dtype == torch.uint8 and images.shape == (*asked.shape, 3, 48, 64)
         expected = torch.as_tensor(8 * asked.astype(int))[..., None, None, None].expand(images.shape)
         assert torch.equal(images.long(), expected)
 
@@ -232,6 +233,23 @@ def test_a_file_that_is_replaced_while_it_is_open_is_noticed(tmp_path, film, cou
     with pytest.raises(ValueError, match=r"a.avi changed since it was indexed: run `videossl index`"):
         video[3]
     assert VideoFile(path, 30)[3].float().mean() == 8 * 26  # opened anew, though another file of that name was open
+
+
+@pytest.mark.parametrize("decoder", decoders.DECODERS)
+def test_a_process_forked_while_files_are_open_reads_and_ends(shared, decoder):
+    if why := decoders.missing(decoder):
+        pytest.skip(f"{decoder} is not there: {why}")
+    video = VideoFile(shared / "video_formats" / "video2.avi", 120, (30, 40), decoder)
+    expected = video[[3, 50]]
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: os._exit(not torch.equal(video[[3, 50]], expected))
+    )
+    process.start()
+    process.join(60)
+    try:
+        assert process.exitcode == 0
+    finally:
+        process.kill()
 
 
 def test_few_files_stay_open_and_a_forked_process_opens_its_own(tmp_path, film, counting):

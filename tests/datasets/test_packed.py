@@ -360,7 +360,11 @@ def test_a_file_made_to_deceive_is_refused_and_takes_no_memory(tmp_path, sliding
     for made in wrong:
         with pytest.raises(ValueError, match=r"^is (damaged|cut short)"):
             Packed(write(made))
-    for made in (header | {"height": 64, "width": 43}, header | {"height": 7}, header | {"colours": None}):  # of another number of pixels
+    for made in (
+        header | {"height": 64, "width": 43},
+        header | {"height": 7},
+        header | {"colours": None},
+    ):  # of another number of pixels
         assert reads(write(made)).startswith("is damaged at frame 0")
     sizes = np.frombuffer(data, "<u4", 21, 16 + written).copy()
     rest = data[16 + written + 4 * 21 : length - 4]

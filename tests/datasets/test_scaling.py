@@ -20,6 +20,14 @@ def smooth(rng, height, width):
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def alone(picture, size):
+    out = np.empty((3, 1, *size), np.uint8)
+    scaler = Scaler(out)
+    scaler.add(picture)
+    scaler.finish()
+    return out[:, 0]
+
+
 @pytest.mark.parametrize("source", [1, 2, 3, 7, 120, 240, 320, 1080])
 @pytest.mark.parametrize("target", [1, 2, 30, 112, 171, 500])
 def test_weights_add_up_and_stay_inside(source, target):
@@ -45,10 +53,7 @@ def test_video_pictures_are_what_exact_arithmetic_gives(height, width, size, sta
         planes = [
             16 + (plane * (least / 255)).astype(np.uint8) for plane, least in zip(planes, (219, 224, 224), strict=True)
         ]
-    out = np.empty((3, *size), np.uint8)
-    scaler = Scaler(size)
-    scaler.add(Picture(tuple(planes), yuv_to_rgb(standard, full)), out)
-    scaler.finish()
+    out = alone(Picture(tuple(planes), yuv_to_rgb(standard, full)), size)
     apart = np.abs(out - exact(planes, size, standard, full))
     assert apart.max() <= 6 and apart.mean() < 0.8
 
@@ -57,10 +62,7 @@ def test_half_sized_colour_planes_lie_over_the_picture():
     flat = np.full((240, 320), 120, np.uint8)
     u, v = np.full((120, 160), 90, np.uint8), np.full((120, 160), 200, np.uint8)
     v[:, 80:] = 60
-    out = np.empty((3, 128, 171), np.uint8)
-    scaler = Scaler((128, 171))
-    scaler.add(Picture((flat, u, v), yuv_to_rgb("601", False)), out)
-    scaler.finish()
+    out = alone(Picture((flat, u, v), yuv_to_rgb("601", False)), (128, 171))
     expected = exact([flat[:2, :2], u[:2, :2], v[:2, :2]], (1, 1))[:, 0, 0]
     assert np.abs(out[:, :, :80] - expected[:, None, None]).max() <= 1
     assert out[0, 64, 84] > out[0, 64, 86]  # the edge is in the middle
@@ -77,16 +79,12 @@ def test_many_pictures_of_changing_shapes_each_reach_their_place():
             *rng.integers(0, 256, (2, height // 2, width // 2), np.uint8),
         )
         pictures.append(Picture(planes, colours if n % 7 else None))
-    together, alone = np.empty((2, len(pictures), 3, 24, 32), np.uint8)
-    scaler = Scaler((24, 32))
-    for picture, place in zip(pictures, together, strict=True):
-        scaler.add(picture, place)
+    together = np.empty((3, len(pictures), 24, 32), np.uint8)
+    scaler = Scaler(together)
+    for picture in pictures:
+        scaler.add(picture)
     scaler.finish()
-    for picture, place in zip(pictures, alone, strict=True):
-        single = Scaler((24, 32))
-        single.add(picture, place)
-        single.finish()
-    assert np.array_equal(together, alone)
+    assert all(np.array_equal(together[:, n], alone(pictures[n], (24, 32))) for n in range(len(pictures)))
 
 
 def test_shrinking_is_opencvs_area_filter_and_the_same_size_is_the_same():
@@ -103,19 +101,14 @@ def test_white_stays_white_and_black_black():
         for full, black, white in [(False, 16, 235), (True, 0, 255)]:
             for level, expected in ((black, 0), (white, 255)):
                 planes = [np.full((8, 8), value, np.uint8) for value in (level, 128, 128)]
-                out = np.empty((3, 4, 4), np.uint8)
-                scaler = Scaler((4, 4))
-                scaler.add(Picture(tuple(planes), yuv_to_rgb(standard, full)), out)
-                scaler.finish()
+                out = alone(Picture(tuple(planes), yuv_to_rgb(standard, full)), (4, 4))
                 assert (out == expected).all()
 
 
 def test_a_picture_of_the_wanted_size_is_converted_at_once_with_its_colours_interpolated():
     rng = np.random.default_rng(3)
     y, u, v = smooth(rng, 48, 64), smooth(rng, 24, 32), smooth(rng, 24, 32)
-    out = np.empty((3, 48, 64), np.uint8)
-    scaler = Scaler((48, 64))
-    scaler.add(Picture((y, u, v), yuv_to_rgb("601", False)), out)
+    out = alone(Picture((y, u, v), yuv_to_rgb("601", False)), (48, 64))
     wide = [cv2.resize(plane.astype(np.float64), (64, 48), interpolation=cv2.INTER_LINEAR) for plane in (u, v)]
     apart = np.abs(out - exact([y, *wide], (48, 64)))
     assert apart.max() <= 3 and apart.mean() < 0.7
