@@ -111,8 +111,8 @@ class PyAV:
         elif (colours := colours_of(frame)) is not None:
             planes = planes_of(frame)
         else:
-            green, blue, red = planes_of(self.reformatter.reformat(frame, format="gbrp", threads=1))
-            planes = red, green, blue
+            # Not to gbrp: at some widths FFmpeg leaves the last columns of its planes unwritten.
+            planes = split(self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
         if turns := quarters(frame):
             planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
         return Picture(tuple(planes), colours)
@@ -249,7 +249,8 @@ def reading(name: Name, path: str, keys: Sequence[tuple[int, int]], stamp: tuple
     now = info.st_size, info.st_mtime_ns
     if stamp is not None and now != tuple(stamp):
         raise ValueError("changed since it was indexed: run `videossl index` on its folder again")
-    file = _kept.files.pop((name, path, now), None)
+    known = name, path, now, tuple(keys)
+    file = _kept.files.pop(known, None)
     if file is None:
         if why := missing(name):
             raise ValueError(f"is to be read with {name}, which is not there ({why}): index its folder again")
@@ -260,7 +261,7 @@ def reading(name: Name, path: str, keys: Sequence[tuple[int, int]], stamp: tuple
     except BaseException:
         file.close()
         raise
-    _kept.files[name, path, now] = file
+    _kept.files[known] = file
     while len(_kept.files) > KEPT:
         _kept.files.popitem(last=False)[1].close()
 

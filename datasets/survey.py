@@ -13,9 +13,10 @@ from numba import njit
 from videossl.datasets.decoders import PyAV, luma, missing, open_video, planes_of, reason, refuse_others
 from videossl.datasets.frames import image_names, read_image
 from videossl.datasets.packed import SUFFIX, Packed
-from videossl.datasets.scaling import AT_ONCE, Picture, mix, transpose, weights
+from videossl.datasets.scaling import Picture, mix, transpose, weights
 
 LOW = (30, 40)  # pixels, height and width: the resolution at which motion is measured and frames are told apart
+TOGETHER = 32  # pictures whose motion is measured at once
 ROWS = 2  # of a picture that are looked at, at least, for each row of the low resolution
 TRIED = 2  # frames that are compared after a jump
 # Codecs whose decoder says nothing of damage, and leaves parts of a picture as memory was; and another that knows them.
@@ -38,7 +39,8 @@ def survey(path: str | Path) -> dict:
         declared: how many frames the container says it holds, None where it does not say.
         keyframes: numbers of the frames that decode without an earlier one.
         jumps: for those that can be jumped to, [number, time in the stream's units]: no frame before them is shown
-            later, and a jump to some of them was tried and gave the same frames as decoding from the start.
+            later, each jump leads to where that frame was met, and some were tried and gave the same frames as decoding
+            from the start.
         motion: for each two successive frames the mean absolute difference of their brightness, in grey levels 0 to 255
             at 30x40 pixels, two decimals: `frames - 1` numbers.
         warning: what is odd though all that is there was decoded (cut short, damaged pictures), or None.
@@ -164,11 +166,11 @@ class Motion:
         """Take in the brightness (h, w) uint8 of the next picture."""
         if grey.shape != self.shape:
             self.finish()
-            self.shape, self.rows = grey.shape, np.empty((AT_ONCE, LOW[0], grey.shape[1]), np.uint8)
+            self.shape, self.rows = grey.shape, np.empty((TOGETHER, LOW[0], grey.shape[1]), np.uint8)
         some = grey[:: max(1, len(grey) // (ROWS * LOW[0]))]
         mix(some, *weights(len(some), LOW[0]), self.rows[self.count])
         self.count += 1
-        if self.count == AT_ONCE:
+        if self.count == TOGETHER:
             self.finish()
 
     def finish(self) -> None:

@@ -51,7 +51,7 @@ def run(config: CeilingActions) -> None:
     clock = Clock()
     clock.start("index", "index")
     index = config.out / "index.json"
-    index_videos(config.root, index, workers=config.workers)
+    index_videos(config.root, index, workers=config.workers, decoder="pyav")  # the same pixels on every machine
     videos = Videos(config.root, index=index)
     found = compare(
         config.out,
