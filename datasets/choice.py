@@ -36,14 +36,7 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
         kinds: what was measured before, by kind.
 
     Returns: the same for all kinds of now: "files", "clips a second" (name of a decoder -> speed), "decoder".
-
-    Raises:
-        ValueError: `decoder` is not there.
     """
-    if decoder != "auto" and (why := missing(decoder)):
-        raise ValueError(
-            f"{decoder} is not there ({why}): the others are {', '.join(n for n in DECODERS if not missing(n))}"
-        )
     groups = defaultdict(list)
     for name, entry in videos.items():
         if entry["codec"] in ("images", "packed"):  # which are read in one way alone
@@ -55,7 +48,7 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
         known = kinds.get(kind, {})
         if decoder == "auto" and not known.get("clips a second") and len(names) >= FEW:
             known = {"clips a second": measure(root, videos, names)}
-        speeds = known.get("clips a second", {})
+        speeds = {name: speed for name, speed in known.get("clips a second", {}).items() if not missing(name)}
         choice = decoder if decoder != "auto" else fastest(speeds)
         if choice != "pyav":
             ask = [name for name in names if choice not in videos[name]["agrees"]]
@@ -66,6 +59,13 @@ def choose(root: Path, videos: dict[str, dict], decoder: Name | Literal["auto"],
             videos[name]["decoder"] = choice if videos[name]["agrees"].get(choice) is None else "pyav"
         measured[kind] = {"files": len(names), "clips a second": speeds, "decoder": choice}
     return measured
+
+
+def require(decoder: Name) -> None:
+    """Raise a ValueError if a decoder is not there, with those that are."""
+    if why := missing(decoder):
+        there = ", ".join(name for name in DECODERS if not missing(name))
+        raise ValueError(f"{decoder} is not there ({why}): the others are {there}")
 
 
 def kind_of(name: str, entry: dict) -> str:

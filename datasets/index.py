@@ -25,7 +25,7 @@ import joblib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videossl.datasets.choice import choose
+from videossl.datasets.choice import choose, require
 from videossl.datasets.decoders import Name
 from videossl.datasets.frames import image_names
 from videossl.datasets.packed import SUFFIX
@@ -76,6 +76,8 @@ def index_videos(
         workers = joblib.cpu_count()
     if workers < 1:
         raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
+    if decoder != "auto":
+        require(decoder)
     began = time.perf_counter()
     names, others = find(root)
     if not names:

@@ -292,6 +292,8 @@ def _whole(out: Path, name: str, entry: dict, short: int, step: int) -> dict | N
         header, found = _described(path)
     except ValueError:  # it is another, or was damaged
         return None
+    if found["modified"] != entry["modified"]:  # it was changed since it was written, or damaged
+        return None
     made = (header.source, header.short, header.step, header.gop) == (_source(name, entry), short, step, GOP)
     return found if made and all(found[key] == entry[key] for key in ("frames", *NOTED)) else None
 

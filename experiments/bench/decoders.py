@@ -88,6 +88,8 @@ def bench_decoders(config: BenchDecoders) -> dict:
 def memory_growth(root: Path, files: dict[str, dict], decoder: str, opens: int) -> float:
     """By how many MB this process grows while it opens the files on which a decoder is right, again and again."""
     names = [name for name, file in files.items() if decoder in file and not file[decoder]["differs"]]
+    if not names:
+        return 0.0
     videos = [VideoFile(str(root / name), files[name]["frames"], (48, 64), decoder) for name in names]
     before = 0.0
     with bar() as progress:

@@ -520,7 +520,8 @@ def test_a_packed_file_damaged_later_is_unreadable_by_name_when_indexed_again(fo
     out = tmp_path / "packed"
     make(folder, out)
     path = out / "A" / "v_A_g01_c01.avi.vpk"
-    data = bytearray(path.read_bytes())
+    whole = path.read_bytes()
+    data = bytearray(whole)
     data[-len(data) // 3] ^= 4
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"changed since they were indexed: A/v_A_g01_c01.avi.vpk"):
@@ -530,7 +531,7 @@ def test_a_packed_file_damaged_later_is_unreadable_by_name_when_indexed_again(fo
     records = ucf101(out)
     assert records.missing["A/v_A_g01_c01"].startswith("unreadable: is damaged in frames") and len(records) == 5
     make(folder, out)  # makes it good
-    assert len(ucf101(out)) == 6
+    assert len(ucf101(out)) == 6 and path.read_bytes() == whole
 
 
 def test_one_worker_and_two_write_the_same_bytes(folder, tmp_path):
