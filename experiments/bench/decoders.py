@@ -12,7 +12,6 @@ from tyro.conf import Positional
 
 from videossl.datasets.choice import disagreement
 from videossl.datasets.decoders import DECODERS, missing
-from videossl.datasets.frames import VideoFile
 from videossl.datasets.index import find, folder
 from videossl.datasets.survey import survey
 from videossl.experiments.console import bar, console
@@ -90,13 +89,15 @@ def memory_growth(root: Path, files: dict[str, dict], decoder: str, opens: int) 
     names = [name for name, file in files.items() if decoder in file and not file[decoder]["differs"]]
     if not names:
         return 0.0
-    videos = [VideoFile(str(root / name), files[name]["frames"], (48, 64), decoder) for name in names]
     before = 0.0
     with bar() as progress:
         for n in progress.track(range(opens), description=f"opening with {decoder}"):
             if n == opens // 10:
                 before = process_memory()
-            videos[n % len(videos)][0]
+            file = DECODERS[decoder](str(root / names[n % len(names)]), ())
+            for _ in file.read([0], whole=False):
+                pass
+            file.close()
     return round(process_memory() - before, 1)
 
 
