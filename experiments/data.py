@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ DATASETS = {function.__name__: function for function in (ucf101, hmdb51, video_f
 class Videos:
     """Indexed videos (`videossl index ROOT`) and the lists that part them into training and test."""
 
-    root: Path  # the folder with the videos
+    root: Path | None = None  # the folder with the videos; data sets that are made on the fly need none
     dataset: Literal[tuple(DATASETS)] = "ucf101"  # how files are laid out and listed
     lists: Path | None = None  # folder with the official lists, where it is not beside or in root
     index: Path | None = None  # the index, where it is not root/index.json
@@ -26,6 +27,8 @@ class Videos:
     def records(self, train: bool, split: int, size: tuple[int, int]) -> Records:
         """The training or the test list of a split; `size` stands in where the command line gives none."""
         read = DATASETS[self.dataset]
+        if self.root is None and signature(read).parameters["root"].default is Parameter.empty:
+            raise ValueError(f"{self.dataset} is read from a folder: give it with --root")
         return read(self.root, split=split, train=train, size=self.size or size, lists=self.lists, index=self.index)
 
 

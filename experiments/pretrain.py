@@ -24,6 +24,7 @@ from videossl.datasets.records import Records, by_group
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
+from videossl.experiments.methods import Question
 from videossl.experiments.runs import Log, read_json, versions, write_json
 from videossl.methods.base import Method, Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
@@ -38,7 +39,6 @@ from videossl.training.draws import Draws, draw_window, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import Schedule, cosine, steps
 
-Question = ShuffleAndLearn  # a union of methods is all the registry there is
 TrunkChoice = (
     Annotated[CaffeNet, subcommand("caffenet")]
     | Annotated[ResNet, subcommand("resnet")]
@@ -144,18 +144,19 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     fabric = config.engine.launch()
     torch.manual_seed(config.seed)
     trunk = config.trunk.build()
-    net = config.method.build(trunk).to(fabric.device)
-    optimizer = build_optimizer(config, net)
-    start = restore(config, net, optimizer) if resumed else 0
-
     listed = config.data.records(True, config.split, trunk.resize)
     train, held_out = usable(listed, config.method, fabric, config.window), []
     seen = sorted(content(record) for record in train)  # held-out ones too: the run was watched, maybe chosen, by them
     if config.held_out:
         train, held_out = by_group(train, config.held_out, config.seed)
-    repeated = {"repeats": config.repeats, "window": config.window, "check": config.method.check}
-    draws = Draws(train, config.method.sample, config.seed, **repeated)
-    probe = Draws(held_out, config.method.sample, config.seed) if held_out else None
+    method = config.method.prepare(train) if hasattr(config.method, "prepare") else config.method
+    net = method.build(trunk).to(fabric.device)
+    optimizer = build_optimizer(config, net)
+    start = restore(config, method, net, optimizer) if resumed else 0
+
+    repeated = {"repeats": config.repeats, "window": config.window, "check": method.check}
+    draws = Draws(train, method.sample, config.seed, **repeated)
+    probe = Draws(held_out, method.sample, config.seed) if held_out else None
     example = draws[0]  # a wrong record or method shows here, not in a worker
     if fabric.is_global_zero:
         note_length(example, config, trunk.length)
@@ -176,19 +177,19 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
         net, batches, optimizer, config.steps, rate, start=start, seed=config.seed, clip=config.clip, fabric=fabric
     )
     title = f"pretrain {type(config.method).__name__}"
-    with Log(config.out, title, start, config.steps, config.batch, config.method.chance, fabric) as log:
+    with Log(config.out, title, start, config.steps, config.batch, method.chance, fabric) as log:
         for step, metrics in learning:
             log.add(step, metrics)
             saving = step % config.save == 0 or step == config.steps
             if step % config.log == 0 or saving:
                 log.line(step, measure(net, probe, config, fabric) if saving else {})
             if saving and fabric.is_global_zero:
-                parts = {"method": config.method, "trunk": config.trunk, "net": net, "optimizer": optimizer}
+                parts = {"method": method, "trunk": config.trunk, "net": net, "optimizer": optimizer}
                 origin = {"seed": config.seed, "split": config.split, "seen": seen}
                 checkpoints.save(config.out / "checkpoint.pt", **parts, **origin, step=step)
     result = measure(net, probe, config, fabric)
     if fabric.is_global_zero:
-        conclude(config, net, probe, result, fabric)
+        conclude(config, method, net, probe, result, fabric)
     fabric.barrier()
     return config.out
 
@@ -240,13 +241,13 @@ def schedule(config: Pretrain) -> Schedule:
     return steps(config.rate, config.drops) if config.drops else cosine(config.rate)
 
 
-def restore(config: Pretrain, net: Net, optimizer: torch.optim.Optimizer) -> int:
+def restore(config: Pretrain, method: Method, net: Net, optimizer: torch.optim.Optimizer) -> int:
     """Take up the run's last checkpoint; returns its step, or 0 where there is none yet."""
     if not (config.out / "checkpoint.pt").exists():
         return 0
     saved = checkpoints.load(config.out)
-    for part in ("method", "trunk"):
-        if saved[part] != checkpoints.plain(getattr(config, part)):
+    for part, asked in (("method", method), ("trunk", config.trunk)):
+        if saved[part] != checkpoints.plain(asked):
             raise ValueError(f"{config.out}/checkpoint.pt is of another {part} than config.json: {saved[part]}")
     net.load_state_dict(saved["net"])
     optimizer.load_state_dict(saved["optimizer"])
@@ -297,12 +298,16 @@ def measure(net: Net, probe: Draws | None, config: Pretrain, fabric: Fabric) -> 
     return {name: total / config.probes for name, total in sums.items()}
 
 
-def conclude(config: Pretrain, net: Net, probe: Draws | None, result: dict[str, float], fabric: Fabric) -> None:
+def conclude(
+    config: Pretrain, method: Method, net: Net, probe: Draws | None, result: dict[str, float], fabric: Fabric
+) -> None:
     """Keep some examples for the report, write and say what the pretext came to. result.json comes last: it says done."""
-    chance = config.method.chance
+    chance = method.chance
     videos = len(probe.records) if probe else 0
-    if probe and hasattr(config.method, "answers"):
+    if probe and hasattr(method, "answers"):
         keep_examples(config, net, probe, fabric)
+    if probe and hasattr(net, "panels"):
+        keep_panels(config, net, probe, fabric)
     write_json(config.out / "result.json", {**result, "chance": chance, "videos": videos})
     for name in chance.keys() & {key.removeprefix("held_out_") for key in result}:
         found = result[f"held_out_{name}"]
@@ -328,3 +333,17 @@ def keep_examples(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, coun
     buffer = io.BytesIO()
     np.savez_compressed(buffer, clips=clips, answers=answers, predicted=np.stack(predicted))
     checkpoints.write(config.out / "examples.npz", buffer.getvalue())
+
+
+@torch.no_grad()
+def keep_panels(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, count: int = 6) -> None:
+    """Save the net's pictures of some held-out examples, for the report: name -> (count, T, C, H, W) uint8."""
+    net.eval()
+    examples = default_collate([probe[n] for n in range(count)])
+    with fabric.autocast():
+        panels = net.panels(fabric.to_device(examples))
+    net.train()
+    arrays = {name: (255 * clips.float().clamp(0, 1)).round().byte().cpu().numpy() for name, clips in panels.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    checkpoints.write(config.out / "panels.npz", buffer.getvalue())

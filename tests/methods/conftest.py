@@ -11,10 +11,20 @@ from videossl.models.base import Trunk, by_frame
 
 
 def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
-    """A video in which frame i has value i, evenly moving where nothing else is said."""
+    """A video in which frame i has value i, evenly moving where nothing else is said, from a car that slowly turns."""
     values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
     motion = np.ones(frames - 1, np.float32) if motion is None else motion
-    return {"frames": values, "motion": motion, "name": "counting"}
+    return {"frames": values, "motion": motion, "pose": circling(frames), "name": "counting", "label": 0}
+
+
+def circling(frames: int) -> np.ndarray:
+    """Poses (frames, 4, 4) of a camera (x right, y down, z forward) that drives a metre a frame, to the right and left."""
+    yaw = 0.5 * np.sin(np.arange(frames) / 8)
+    pose = np.tile(np.eye(4), (frames, 1, 1))
+    pose[:, 0, 0] = pose[:, 2, 2] = np.cos(yaw)
+    pose[:, 0, 2], pose[:, 2, 0] = np.sin(yaw), -np.sin(yaw)
+    pose[:, 0, 3], pose[:, 2, 3] = np.cumsum(np.sin(yaw)), np.cumsum(np.cos(yaw))
+    return pose
 
 
 def falling_bar(seed: int) -> dict:

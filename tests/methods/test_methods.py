@@ -1,22 +1,18 @@
 """What holds for every method that the command line offers."""
 
-from typing import get_args
-
 import pytest
 import torch
 
-from videossl.experiments.pretrain import Question
+from videossl.experiments.methods import questions
 from videossl.training.draws import Draws, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import cosine
 
-METHODS = [(get_args(choice) or (choice,))[0] for choice in get_args(Question) or (Question,)]  # one, or a union
 
-
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", questions())
 def test_every_method_runs_two_steps_and_workers_change_nothing(kind, counting, tiny):
-    method = kind()
     records = [{**counting(frames), "name": f"counting{frames}"} for frames in (120, 150, 200)]
+    method = kind().prepare(records) if hasattr(kind, "prepare") else kind()
     losses = {}
     for workers in (0, 2):
         torch.manual_seed(0)

@@ -1,0 +1,23 @@
+"""The methods that commands offer: every question in `videossl/methods/`. None is registered: its file is found."""
+
+import dataclasses
+import importlib
+import pkgutil
+from functools import reduce
+from operator import or_
+
+import videossl.methods
+
+
+def questions() -> tuple[type, ...]:
+    """The frozen dataclasses there that can `sample` and `build`, sorted by the names of their files."""
+    found = []
+    for module in sorted(info.name for info in pkgutil.iter_modules(videossl.methods.__path__, "videossl.methods.")):
+        for item in vars(importlib.import_module(module)).values():
+            ours = isinstance(item, type) and item.__module__ == module and dataclasses.is_dataclass(item)
+            if ours and hasattr(item, "sample") and hasattr(item, "build"):
+                found.append(item)
+    return tuple(found)
+
+
+Question = reduce(or_, questions())  # a union of methods is all the registry there is
