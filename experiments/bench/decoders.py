@@ -1,8 +1,6 @@
 """Which decoder gives which file's frames under their right numbers: `videossl bench decoders ROOT`."""
 
 import resource
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +12,9 @@ from videossl.datasets.choice import disagreement
 from videossl.datasets.decoders import DECODERS, missing
 from videossl.datasets.index import find, folder
 from videossl.datasets.survey import survey
+from videossl.experiments.bench.rounds import command, keep
 from videossl.experiments.console import bar, console
-from videossl.experiments.runs import versions, write_json
+from videossl.experiments.runs import versions
 
 AT_ONCE = 64  # frames that are compared together
 APART = 4  # clips of frames far apart, which are jumped to
@@ -26,7 +25,8 @@ class BenchDecoders:
     """Compare every frame of every video that each decoder gives with a sequential decode by FFmpeg's libraries (PyAV).
 
     A frame is right if it is nearer to the frame of that number than to the one before or after, and its colours lie
-    within 4 of 255 grey levels on average. PyAV itself is compared too, jumping to key frames as it does in training.
+    within 4 of 255 grey levels on average. PyAV itself is compared too, jumping to key frames as it does in training: of
+    its frames every pixel must be the same.
     """
 
     root: Positional[Path]  # folder of videos
@@ -51,9 +51,8 @@ def bench_decoders(config: BenchDecoders) -> dict:
     with bar() as progress:
         task = progress.add_task("comparing", total=len(names), text="")
         for name in names:
-            info = (root / name).stat()
-            entry = {"bytes": info.st_size, "modified": info.st_mtime_ns, **survey(root / name)}
             progress.update(task, advance=1, text=name)
+            entry = look(root / name)
             if entry["codec"] == "images":
                 continue
             files[name] = {key: entry[key] for key in ("codec", "frames", "error")}
@@ -71,17 +70,24 @@ def bench_decoders(config: BenchDecoders) -> dict:
     words = (f"{name} {grown:+.1f}" for name, grown in growth.items())
     console.print(f"memory after {config.opens} openings, in MB: {', '.join(words)}")
     found = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "files": files,
         "same": {d: sum(d in f and f[d]["differs"] is None for f in files.values()) for d in there},
         "growth in MB": growth,
         "opens": config.opens,
         "versions": versions(),
     }
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(config.out, found)
-    console.print(f"written: {config.out}")
+    keep(found, config.out)
     return found
+
+
+def look(path: Path) -> dict:
+    """What an index would hold of a file."""
+    try:
+        info = path.stat()
+    except OSError as error:  # a broken link
+        return survey(path) | {"error": f"cannot be opened ({error.strerror})"}
+    return {"bytes": info.st_size, "modified": info.st_mtime_ns, **survey(path)}
 
 
 def memory_growth(root: Path, files: dict[str, dict], decoder: str, opens: int) -> float:
@@ -118,6 +124,8 @@ def compare(path: Path, entry: dict, decoder: str) -> dict:
     apart = []
     for part in parts:
         differs, distance = disagreement(path, entry, decoder, part)
+        if decoder == "pyav" and not differs and distance:
+            differs = f"gives other pixels in frames {part[0]} to {part[-1]}"
         if differs:
             return {"differs": differs, "grey levels apart": None}
         apart.append(distance)

@@ -1,7 +1,5 @@
 """Whether scores depend on who decodes, or on packing: `videossl bench evaluation ROOT`."""
 
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,8 +19,9 @@ from videossl.evaluation.features import Encoder
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.views import Views
+from videossl.experiments.bench.rounds import command, keep
 from videossl.experiments.console import console, quiet
-from videossl.experiments.runs import versions, write_json
+from videossl.experiments.runs import versions
 from videossl.models.small import Small
 from videossl.training.checkpoints import load_trunk, plain
 
@@ -78,14 +77,12 @@ def bench_evaluation(config: BenchEvaluation) -> dict:
             }
     show(found, len(trunks))
     found = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "config": plain(config) | {"root": config.root.name},
         "sources": found,
         "versions": versions(),
     }
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(config.out, found)
-    console.print(f"written: {config.out}")
+    keep(found, config.out)
     return found
 
 

@@ -1,6 +1,5 @@
 """What `fit` costs over a bare PyTorch loop, and how long it waits for data: `videossl bench fit`."""
 
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -8,17 +7,17 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median
 from typing import Literal, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
 from rich.table import Table
 
+from videossl.experiments.bench.rounds import command, keep, spread
 from videossl.experiments.console import console, quiet
 from videossl.experiments.devices import Devices
 from videossl.experiments.pretrain import TrunkChoice
-from videossl.experiments.runs import versions, write_json
+from videossl.experiments.runs import versions
 from videossl.methods.base import Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
@@ -85,7 +84,7 @@ def bench_fit(config: BenchFit) -> dict:
     speeds = {name: [1 / r.seconds for r in rounds] for name, rounds in {**training, **loading}.items()}
     waits = [sum(metrics["waiting"] for _, metrics in r.yielded) / config.steps for r in loading["fed"]]  # seconds
     found = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "config": plain(config),
         "device": torch.cuda.get_device_name(fabric.device) if pin else fabric.device.type,
         "steps_per_second": {name: spread(values) for name, values in speeds.items()},
@@ -96,9 +95,7 @@ def bench_fit(config: BenchFit) -> dict:
     }
     show(found)
     if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.out, found)
-        console.print(f"written: {config.out}")
+        keep(found, config.out)
     return found
 
 
@@ -159,11 +156,6 @@ def wait_for(device: torch.device) -> None:
     """Until the device has done what it was given; the CPU always has."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and largest."""
-    return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def show(found: dict) -> None:

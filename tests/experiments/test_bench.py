@@ -109,3 +109,10 @@ def test_scores_are_compared_between_decoders_and_packed_copies(clips, tmp_path,
         assert row["test videos"] == 1 and row["accuracy"]["linear probe"] == {"random 0": 1.0}
         assert row["other answers"] == {"k-NN": 0, "linear probe": 0}
     assert "packed, step 4" in capsys.readouterr().out
+
+
+def test_a_broken_link_is_named_and_the_other_files_compared(clips, tmp_path):
+    (clips / "gone.avi").symlink_to(clips / "nowhere.avi")
+    found = bench_decoders(BenchDecoders(clips, opens=1, out=tmp_path / "decoders.json"))
+    assert "No such file" in found["files"]["gone.avi"]["error"]
+    assert found["same"] == dict.fromkeys(THERE, 3)
