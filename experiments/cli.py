@@ -30,6 +30,15 @@ COMMANDS = {
         "simulate_actions",
         "film a simulated humanoid's actions, in UCF101's layout",
     ),
+    "simulate driving": Command(
+        "robot.driving", "SimulateDriving", "simulate_driving", "drive through simulated streets, in KITTI raw's layout"
+    ),
+    "simulate scenes": Command(
+        "robot.scenes",
+        "SimulateScenes",
+        "simulate_scenes",
+        "pictures of 16 kinds of simulated scenes, in SUN397's layout",
+    ),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
     "pack": Command("experiments.pack", "Pack", "pack_videos", "make small copies of videos, which are read faster"),
     "pretrain": Command("experiments.pretrain", "Pretrain", "pretrain", "learn a trunk from videos without labels"),

@@ -14,9 +14,6 @@ than its motion shows the whole and then the last pose, held. In easy clips of 3
 crawling and getting up move least (2 grey levels a pixel from frame to frame at 56 pixels), dancing (A) most (7).
 """
 
-import json
-import os
-import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -26,10 +23,10 @@ from typing import Literal
 
 import joblib
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from videossl.datasets.decoders import write_video
 from videossl.robot.humanoid import Humanoid, Look, new_client, read_motion
+from videossl.robot.outputs import claim, run_jobs, write_whole
 
 ACTIONS = {  # class, as in UCF101 without spaces: file in pybullet_data/data/motions
     "Backflip": "humanoid3d_backflip.txt",
@@ -303,38 +300,7 @@ def _claim(config: SimulateActions) -> None:
     """Make the folder, or see that it holds a part of the same data set."""
     plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
     plan = {"is": "videossl.robot.actions:SimulateActions", "version": VERSION, **plan}
-    note = config.out / "simulation.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text())
-        except ValueError as e:  # no JSON, or no text
-            raise ValueError(
-                f"{note} is empty or damaged ({e}), so how the videos beside it were made is not known: give another "
-                f"folder, or remove {config.out} to have all made anew"
-            ) from e
-        other = [
-            f"{name} {found.get(name)!r} (now {value!r})" for name, value in plan.items() if found.get(name) != value
-        ]
-        if other:
-            raise ValueError(f"{config.out} was made with {', '.join(other)}: ask for the same, or for another folder")
-    elif config.out.exists() and set(config.out.iterdir()) - {_part(note)}:
-        raise FileExistsError(f"{config.out} holds files, but no simulation.json: choose a new or an empty folder")
-    else:
-        config.out.mkdir(parents=True, exist_ok=True)
-        _write(note, json.dumps(plan, indent=1) + "\n")
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file in one step: it is there whole, or as it was."""
-    try:
-        _part(path).write_text(text)
-        os.replace(_part(path), path)
-    finally:
-        _part(path).unlink(missing_ok=True)
+    claim(config.out, plan)
 
 
 def _write_lists(config: SimulateActions) -> None:
@@ -352,7 +318,7 @@ def _write_lists(config: SimulateActions) -> None:
                 else:
                     train += [f"{name} {label}" for name in names]
     for name, lines in lists.items():
-        _write(config.out / name, "\n".join(lines) + "\n")
+        write_whole(config.out / name, "\n".join(lines) + "\n")
 
 
 def simulate_actions(config: SimulateActions) -> None:
@@ -375,19 +341,5 @@ def simulate_actions(config: SimulateActions) -> None:
     total = config.groups * len(ACTIONS) * config.clips
     done = total - sum(map(len, missing.values()))
     jobs = [joblib.delayed(_film_group)(config, group, clips) for group, clips in missing.items() if clips]
-    workers = min(config.workers or joblib.cpu_count(), max(1, len(jobs)))
-    columns = (
-        TextColumn("simulated"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[pace]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task, begun = progress.add_task("", total=total, completed=done, pace=""), time.monotonic()
-        kept = done
-        for filmed in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
-            done += filmed
-            pace = f"{(done - kept) / (time.monotonic() - begun):.1f} clips/s"
-            progress.update(task, completed=done, pace=pace)
+    run_jobs(jobs, total, done, config.workers, "clips")
     _write_lists(config)

@@ -1,0 +1,79 @@
+"""Folders of simulated data: made by one config, in whole files, by any number of workers, and gone on with when stopped."""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import joblib
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def part_of(path: Path) -> Path:
+    """Where a file or folder is while it is not whole."""
+    return path.with_name(path.name + ".part")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one step: it is there whole, or as it was."""
+    try:
+        part_of(path).write_text(text)
+        os.replace(part_of(path), path)
+    finally:
+        part_of(path).unlink(missing_ok=True)
+
+
+def claim(out: Path, plan: dict) -> None:
+    """Make the folder, with `plan` in its simulation.json, or see that it holds a part of the same data set.
+
+    Raises:
+        ValueError: the folder holds a data set made with another plan, or its simulation.json is damaged.
+        FileExistsError: the folder holds something else, or is a file. Nothing is overwritten.
+    """
+    note = out / "simulation.json"
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file, but a folder is to be made there: choose another name")
+    if note.exists():
+        try:
+            found = json.loads(note.read_text())
+        except ValueError as e:  # no JSON, or no text
+            raise ValueError(
+                f"{note} is empty or damaged ({e}), so how what is beside it was made is not known: give another "
+                f"folder, or remove {out} to have all made anew"
+            ) from e
+        plan = json.loads(json.dumps(plan))  # as it would be read
+        other = [
+            f"{name} {found.get(name)!r} (now {value!r})" for name, value in plan.items() if found.get(name) != value
+        ]
+        if other:
+            raise ValueError(f"{out} was made with {', '.join(other)}: ask for the same, or for another folder")
+    elif out.exists() and set(out.iterdir()) - {part_of(note)}:
+        raise FileExistsError(f"{out} holds files, but no simulation.json: choose a new or an empty folder")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(note, json.dumps(plan, indent=1) + "\n")
+
+
+def run_jobs(jobs: Iterable, total: int, done: int, workers: int | None, unit: str) -> None:
+    """Run joblib's delayed jobs, each of which returns how many `unit`s it made, under a progress bar.
+
+    Args:
+        total, done: units in all, and how many are there already.
+        workers: processes; all cores when None.
+    """
+    jobs = list(jobs)
+    columns = (
+        TextColumn("simulated"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+    )
+    workers = min(workers or joblib.cpu_count(), max(1, len(jobs)))
+    with Progress(*columns) as progress:
+        task, begun, kept = progress.add_task("", total=total, completed=done, pace=""), time.monotonic(), done
+        for made in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
+            done += made
+            pace = f"{(done - kept) / (time.monotonic() - begun):.1f} {unit}/s"
+            progress.update(task, completed=done, pace=pace)
