@@ -20,9 +20,11 @@ from torch.nn import functional as F
 
 from videossl.datasets.records import Records
 from videossl.evaluation.base import Judge, Scores
+from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
+from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
 from videossl.experiments.console import console, quiet
@@ -40,8 +42,9 @@ class Evaluate:
 
     trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
     data: Annotated[Videos, tyro.conf.arg(name="")]
-    protocols: tuple[str, ...] = ()  # some of knn retrieval linear finetune; all where none is named
-    splits: tuple[Literal[1, 2, 3], ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
+    # Some of knn retrieval linear finetune equivariance next_best_view; where none is named, all that suit the records.
+    protocols: tuple[str, ...] = ()
+    splits: tuple[int, ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
     seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
     out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given
     workers: int = 2  # processes that decode, for each device
@@ -50,6 +53,8 @@ class Evaluate:
     retrieval: Retrieval = field(default_factory=Retrieval)
     linear: LinearProbe = field(default_factory=LinearProbe)
     finetune: FineTune = field(default_factory=FineTune)
+    equivariance: EquivarianceError = field(default_factory=EquivarianceError)
+    next_best_view: NextBestView = field(default_factory=NextBestView)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
@@ -112,13 +117,37 @@ def score(config: Evaluate) -> list[dict]:
                     train, test = (config.data.records(part, split, trunk.resize) for part in (True, False))
                     refuse_leak(subject, test)
                     encoder = Encoder(trunk, fabric, config.workers, config.batch)
+                    names, left_out = suited(config, [*train, *test])
                     if fabric.is_global_zero and subject is subjects[0]:
-                        console.print(f"{train.summary()}\n{test.summary()}")
-                for name in config.protocols or config.judges:
+                        console.print("\n".join([train.summary(), test.summary(), *left_out]))
+                for name in names:
                     results.append(score_one(config, subject, encoder, name, train, test, split, seed, out))
     if fabric.is_global_zero:
         console.print(f"results: {out}")
     return results
+
+
+def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]:
+    """The protocols that were named, else all that can be asked of the records; and a line about those that cannot.
+
+    Raises:
+        ValueError: there are none.
+    """
+    lacks = {
+        name: [need for need in judge.needs if not all(need in record for record in records)]
+        for name, judge in config.judges.items()
+    }
+    names = list(config.protocols) or [name for name, lacking in lacks.items() if not lacking]
+    if not names:
+        raise ValueError(f"no protocol can be asked of these records: {', '.join(words(lacks))}")
+    left_out = [name for name in lacks if lacks[name] and name not in names]
+    told = bool(left_out) and not config.protocols
+    return names, [f"left out: {', '.join(words({name: lacks[name] for name in left_out}))}"] * told
+
+
+def words(lacks: dict[str, list[str]]) -> list[str]:
+    """Which protocol needs what, of which some record has none."""
+    return [f"{name} (needs {' and '.join(lacking)})" for name, lacking in lacks.items()]
 
 
 def refuse_leak(subject: Subject, test: Records) -> None:

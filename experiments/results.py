@@ -15,6 +15,7 @@ from videossl.experiments.console import console
 from videossl.training.checkpoints import restore
 
 RANDOM = "random initialisation"
+BESIDE = ("majority", "penalty", "train_loss", "ridge", "unmoved", "choices")  # among metrics, but no scores
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,21 @@ class Row:
     count: int  # runs and seeds
     chance: float | None
     headline: bool  # one of the metrics that tables show
+    error: bool = False  # the lower the better; otherwise a share
 
     @property
     def words(self) -> str:
-        """Mean and spread in per cent."""
-        return f"{100 * self.mean:.1f}" + (f" ± {100 * self.spread:.1f}" if self.spread is not None else "")
+        """Mean and spread; of shares in per cent."""
+        return self.shown(self.mean) + (f" ± {self.shown(self.spread)}" if self.spread is not None else "")
+
+    @property
+    def chance_words(self) -> str | None:
+        """What knowing nothing scores, where that is known."""
+        return None if self.chance is None else self.shown(self.chance)
+
+    def shown(self, value: float) -> str:
+        """A number as tables have it: a share in per cent, an error as it is."""
+        return f"{value:.3f}" if self.error else f"{100 * value:.1f}"
 
 
 class Group(NamedTuple):
@@ -131,15 +142,18 @@ def rows(results: list[dict]) -> list[Row]:
     for group, runs in grouped(results).items():
         metrics = runs[0][0]["metrics"]
         for metric in metrics:
-            if metric.startswith("chance") or metric in ("majority", "penalty", "train_loss"):
+            if metric.startswith("chance") or metric in BESIDE:
                 continue
+            if any(metric not in r["metrics"] for splits in runs for r in splits):
+                continue  # of a motion that does not occur in all splits
             values = [statistics.fmean(r["metrics"][metric] for r in splits) for splits in runs]
             chance = "chance" if "chance" in metrics else f"chance {metric}"
             known = [r["metrics"][chance] for r in runs[0] if chance in r["metrics"]]
             spread = statistics.stdev(values) if len(values) > 1 else None
             numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
-            headlines = judge(runs[0][0]).headlines
-            found.append(Row(*group, metric, *numbers, headlines is None or metric in headlines))
+            protocol = judge(runs[0][0])
+            headline = protocol.headlines is None or metric in protocol.headlines
+            found.append(Row(*group, metric, *numbers, headline, protocol.errors))
     return found
 
 
@@ -151,10 +165,14 @@ def learned(result: dict) -> dict | None:
 
 def options(result: dict) -> dict:
     """A result's protocol and its fields, those of its views among them (None is what the trunk asks for)."""
-    asked = result["asked"]
-    fields = {name: value for name, value in asked["protocol"].items() if name not in ("labels", "views")}
-    views = {name: value for name, value in asked["protocol"].get("views", {}).items() if name != "is"}
-    return {**fields, **views, "is": f":{judge(result).title}{few(asked)}"}
+    return {**flat(result["asked"]["protocol"]), "is": f":{judge(result).title}{few(result['asked'])}"}
+
+
+def flat(config: dict) -> dict:
+    """A dataclass's fields, those of dataclasses in it after its own, without the number of labels (see `few`)."""
+    inner = [flat(value) for value in config.values() if isinstance(value, dict)]
+    own = {k: v for k, v in config.items() if k not in ("is", "labels") and not isinstance(v, dict)}
+    return own | {k: v for fields in inner for k, v in fields.items()}
 
 
 def told_apart(configs: list[dict]) -> dict[str, str]:
@@ -204,7 +222,8 @@ def print_table(results: list[dict]) -> None:
         table.add_column("chance", justify="right")
         for metric in dict.fromkeys((row.protocol, row.metric) for row in here):
             cells = {(r.subject, r.trunk): r for r in here if (r.protocol, r.metric) == metric}
-            chance = next((f"{100 * row.chance:.1f}" for row in cells.values() if row.chance is not None), "")
+            chance = next((row.chance_words for row in cells.values() if row.chance is not None), "")
             words = [cells[key].words if key in cells else "" for key in subjects]
-            table.add_row(f"{metric[0]}: {metric[1].replace('_', ' ')}", *words, chance)
+            note = " (an error: 0 is best)" if next(iter(cells.values())).error else ""
+            table.add_row(f"{metric[0]}: {metric[1].replace('_', ' ')}{note}", *words, chance)
         console.print(table)

@@ -2,13 +2,19 @@ import dataclasses
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 import torchvision
 
+from videossl.datasets.records import Records
+from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
+from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.views import Views
@@ -16,6 +22,7 @@ from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score
 from videossl.experiments.pretrain import Pretrain, pretrain
+from videossl.experiments.report import Report, report
 from videossl.experiments.results import read_results, rows
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.resnet import ResNet
@@ -72,6 +79,136 @@ def test_every_protocol_leaves_a_result_that_says_what_it_is_of(tiny, run, tmp_p
             assert sum(map(sum, result["confusion"])) == 6
     kinds = {r["asked"]["checkpoint"]["kind"]: r["asked"]["checkpoint"]["weights"] for r in results}
     assert kinds["pretrained"] != kinds["random"]
+
+
+def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_they_are_named(
+    tiny, run, tmp_path, capsys
+):
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), knn=KNN(k=3, views=VIEWS))
+    assert [r["asked"]["name"] for r in score(plan)] == ["knn", "retrieval", "linear", "finetune"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("left out: equivariance (needs pose), next_best_view (needs pose)") == 1
+    with pytest.raises(ValueError, match="the equivariance error needs poses, but Down/v_Down_g03_c01 has none"):
+        score(dataclasses.replace(plan, protocols=("equivariance",)))
+    score(dataclasses.replace(plan, protocols=("knn",)))
+    assert "left out" not in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Drives:
+    """Drives through noise that is brighter to the right, in two scenes."""
+
+    size: None = None
+
+    def records(self, train: bool, split: int, size: tuple[int, int]) -> Records:
+        made = []
+        for n in range(6):
+            rng = np.random.default_rng([n, train])
+            yaw = np.cumsum(rng.choice([-0.2, 0.0, 0.2], 40))
+            pose = np.tile(np.eye(4), (40, 1, 1))
+            pose[:, 0, 0] = pose[:, 2, 2] = np.cos(yaw)
+            pose[:, 0, 2], pose[:, 2, 0] = np.sin(yaw), -np.sin(yaw)
+            pose[:, 0, 3], pose[:, 2, 3] = np.cumsum(np.sin(yaw)), np.cumsum(np.cos(yaw))
+            frames = rng.integers(0, 60, (40, 3, 32, 32)) + 60 * (n % 2) + (30 * np.sin(yaw))[:, None, None, None] + 30
+            frames = torch.from_numpy(frames.astype(np.uint8))
+            made.append({"frames": frames, "pose": pose, "name": f"{train}{n}", "group": f"{train}{n}", "label": n % 2})
+        return Records(made, "made drives", split, "train" if train else "test", ["dark", "light"])
+
+
+def test_drives_are_scored_by_how_features_move_and_errors_are_shown_as_such(run, tmp_path, capsys):
+    plan = Evaluate(
+        (str(run), "random"),
+        Drives(),
+        ("equivariance", "next_best_view"),
+        seeds=(0, 1),
+        out=tmp_path,
+        workers=0,
+        equivariance=EquivarianceError(patterns=3, gap=2, pairs=40),
+        next_best_view=NextBestView(EquivarianceError(patterns=3, gap=2, pairs=40), penalty=0.1),
+        engine=Devices(accelerator="cpu"),
+    )
+    results = score(plan)
+    assert len(results) == 8 and score(plan) == results
+    found = {(row.subject, row.protocol, row.metric): row for row in rows(results)}
+    rho = found["random initialisation", "Equivariance error", "rho"]
+    assert rho.error and rho.headline and rho.chance == 1 and rho.chance_words == "1.000"
+    assert rho.words == f"{rho.mean:.3f} ± {rho.spread:.3f}"
+    assert not {"ridge", "unmoved", "penalty", "choices"} & {metric for _, _, metric in found}
+    chosen = found["random initialisation", "Next best view", "chosen_view"]
+    assert not chosen.error and chosen.words.startswith(f"{100 * chosen.mean:.1f} ± ") and chosen.chance == 0.5
+    capsys.readouterr()
+    evaluate(plan)
+    assert "rho (an error: 0 is" in " ".join(capsys.readouterr().out.split())
+    page = report(Report((tmp_path,), tmp_path / "report.html")).read_text()
+    assert "ρ, 0 is best, not %" in page and f"{rho.mean:.3f}" in page
+
+
+def test_a_motion_that_some_splits_lack_is_in_no_mean(run, tmp_path):
+    plan = Evaluate(
+        (str(run),),
+        Drives(),
+        ("equivariance",),
+        seeds=(0, 1),
+        out=tmp_path,
+        workers=0,
+        equivariance=EquivarianceError(patterns=2, gap=2, pairs=40),
+        engine=Devices(accelerator="cpu"),
+    )
+    one, other = score(plan)
+    odd = next(name for name in one["metrics"] if name.startswith("rho "))
+    del other["metrics"][odd]
+    assert {"rho", "composed_rho"} <= (found := {row.metric for row in rows([one, other])}) and odd not in found
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Images in SUN397's layout: three classes of a colour each, of several sizes, 8 to train and 4 to test."""
+    root = tmp_path / "scenes"
+    lists = {"Training_01": [], "Testing_01": []}
+    rng = np.random.default_rng(0)
+    for label, kind in enumerate(("a/abbey", "a/apse/indoor", "o/orchard")):
+        (root / kind).mkdir(parents=True)
+        for n in range(12):
+            image = rng.integers(0, 200, (40 + n, 50, 3), dtype=np.uint8)
+            image[..., label] = 220
+            PIL.Image.fromarray(image).save(root / kind / f"sun_{n}.jpg")
+            lists["Training_01" if n < 8 else "Testing_01"].append(f"/{kind}/sun_{n}.jpg\n")
+    (root / "ClassName.txt").write_text("/a/abbey\n/a/apse/indoor\n/o/orchard\n")
+    for name, lines in lists.items():
+        (root / f"{name}.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_images_are_evaluated_by_frame_and_by_clip_trunks_from_few_labels(scenes, tiny, run, tmp_path, length):
+    if length > 1:
+        question = ShuffleAndLearn(far=8, near=4, different=0.0, jitter=1, length=length)
+        plan = Pretrain(
+            Videos(tiny, size=(32, 32)),
+            tmp_path / "clips",
+            method=question,
+            trunk=Small(length=length, width=4, size=28),
+            steps=2,
+            batch=4,
+            log=1,
+            save=2,
+            held_out=0.2,
+            workers=0,
+            engine=Devices(accelerator="cpu"),
+        )
+        run = pretrain(plan)
+    (scenes / "a/abbey/sun_11.jpg").write_bytes(b"")
+    data = Videos(scenes, "sun397", size=(32, 32))
+    plan = config(tiny, run, tmp_path / "out", data=data, linear=LinearProbe(labels=6), knn=KNN(k=3))
+    results = score(dataclasses.replace(plan, protocols=("knn", "linear", "finetune")))
+    for result in results:
+        name, metrics = result["asked"]["name"], result["metrics"]
+        assert result["dataset"]["title"].startswith("a subset of scenes split 1 (")
+        assert result["dataset"]["train"]["used"] == {"knn": 24, "linear": 18, "finetune": 6 * 4}[name]
+        assert result["dataset"]["test"]["used"] == 11
+        assert result["dataset"]["test"]["reasons"] == {"a/abbey/sun_11.jpg": "unreadable: is empty (0 bytes)"}
+        if name == "linear":
+            assert metrics["video_accuracy"] == metrics["clip_accuracy"] == 1  # a colour is all there is to tell
 
 
 def test_what_is_there_is_not_computed_again_and_not_overwritten(tiny, run, tmp_path):
@@ -156,7 +293,9 @@ def test_what_cannot_be_evaluated_is_said_in_words(tiny, run, tmp_path):
         score(config(tiny, run, tmp_path, trunks=("random",)))
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         score(config(tiny, tmp_path / "nowhere", tmp_path))
-    with pytest.raises(ValueError, match="there is no protocol 'k-NN'; there are: knn, retrieval, linear, finetune"):
+    with pytest.raises(
+        ValueError, match="there is no protocol 'k-NN'; there are: knn, retrieval, linear, finetune, equivariance"
+    ):
         config(tiny, run, tmp_path, protocols=("k-NN",))
     with pytest.raises(ValueError, match="has no test list"):
         score(config(tiny, run, tmp_path / "b", data=Videos(tiny, "video_folder")))

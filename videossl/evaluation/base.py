@@ -21,7 +21,7 @@ class Scores:
     and `neighbours` speak of these. A video that cannot be read is in `failed` and counts in no number.
     """
 
-    metrics: dict[str, float]  # shares, from 0 to 1
+    metrics: dict[str, float]  # shares, from 0 to 1; of a protocol with `errors` those
     tested: list[int]  # positions in the test list
     trained: int  # training videos used
     failed: dict[str, str]  # test video -> why it could not be read
@@ -46,6 +46,8 @@ class Judge(Protocol):
     title: ClassVar[str]  # in tables and reports
     headlines: ClassVar[tuple[str, ...] | None]  # the metrics that tables show; None: all
     draws: ClassVar[bool]  # whether its numbers depend on the seed
+    needs: ClassVar[tuple[str, ...]]  # what each record must hold; of others this protocol cannot be asked
+    errors: ClassVar[bool]  # whether its numbers are errors, the lower the better, and not shares, shown in per cent
     views: Views  # of each video
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from videossl import augment
-from videossl.evaluation.views import Views
+from videossl.evaluation.views import Views, span
 from videossl.models.base import Trunk
 
 
@@ -64,6 +65,7 @@ class Encoder:
         self.progress = self.console.is_terminal if progress is None else progress
         # Views -> id of a record -> the record, so that its id stays its own, and its features or why there are none.
         self._known: dict[Views, dict[int, tuple[dict, Tensor | str]]] = {}
+        self._moments: dict[tuple[int, int, int], dict] = {}  # id of frames, first frame, frames -> a record of them
 
     @property
     def device(self) -> torch.device:
@@ -81,10 +83,14 @@ class Encoder:
     def features(self, records: Sequence[dict], views: Views) -> Features:
         """What the trunk makes of these views of the records, in eval mode; its modes are restored.
 
+        Where all records are images, videos of one frame, that is seen in one clip: more would be the same.
+
         Raises:
             ValueError: none of the videos can be read.
         """
         views = views.resolved(self.trunk)
+        if all(len(record["frames"]) == 1 for record in records):
+            views = replace(views, clips=1)
         known = self._known.setdefault(views, {})
         new = {id(record): record for record in records if id(record) not in known}
         known |= self._encode(list(new.values()), views)
@@ -97,6 +103,42 @@ class Encoder:
             raise ValueError(f"none of {len(records)} videos can be read{reasons}")
         labels = torch.tensor([int(records[n].get("label", -1)) for n in kept])
         return Features(torch.stack([found[n] for n in kept]), labels, kept, failed)
+
+    def moments(
+        self, records: Sequence[dict], starts: Sequence[np.ndarray], views: Views
+    ) -> tuple[list[Tensor | None], dict[str, str]]:
+        """What the trunk makes of single clips, each from a given frame on.
+
+        Args:
+            starts: of each record the first frames of its clips, (S,), where S may differ and be 0. A clip must fit.
+            views: how long, sparse and large a clip is, and its crops; how many there are says `starts`.
+
+        Returns: of each record the features of its clips, (S, D); None where one of them cannot be read, and name -> why.
+
+        Raises:
+            ValueError: none of the clips can be read.
+        """
+        views = replace(views, clips=1).resolved(self.trunk)
+        length = span(views.length, views.stride)
+        wanted = []
+        for record, firsts in zip(records, starts, strict=True):
+            for first in firsts.tolist():
+                key = (id(record["frames"]), first, length)
+                if key not in self._moments:
+                    part = _Part(record["frames"], first, length)
+                    self._moments[key] = {"frames": part, "name": f"{record['name']} from frame {first} on"}
+                wanted.append(self._moments[key])
+        found = self.features(wanted, views)
+        values = dict(zip(found.kept, found.values[:, 0], strict=True))
+        features, failed, begin = [], {}, 0
+        for record, firsts in zip(records, starts, strict=True):
+            mine = range(begin, begin := begin + len(firsts))
+            lost = [wanted[n]["name"] for n in mine if n not in values]
+            if lost:
+                failed[record["name"]] = found.failed[lost[0]]
+            rows = [values[n] for n in mine if not lost]
+            features.append(None if lost else torch.stack(rows) if rows else found.values[:0, 0])
+        return features, failed
 
     def _encode(self, records: list[dict], views: Views) -> dict[int, tuple[dict, Tensor | str]]:
         """Id of a record -> the record, (V, D) features or why there are none.
@@ -131,6 +173,21 @@ class Encoder:
         seen = torch.cat([views.crop(augment.pixels(clips.to(self.device))) for clips in videos])
         encoded = torch.cat([self.trunk(part).float() for part in seen.split(self.batch)])  # (videos * V * crops, D)
         return encoded.view(len(videos), views.clips, views.crops, -1).mean(2).cpu()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A video's frames from number `first` on."""
+
+    frames: Sequence
+    first: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: np.ndarray) -> Tensor:
+        return self.frames[self.first + np.asarray(index)]
 
 
 class _Seen(Dataset):

@@ -51,6 +51,8 @@ class FineTune:
     title: ClassVar[str] = "Fine-tuning"
     headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy", "clip_accuracy")
     draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+    errors: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the labelled videos, the layer's first weights, and the order, clips and crops in training.

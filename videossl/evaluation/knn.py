@@ -33,6 +33,8 @@ class KNN:
     title: ClassVar[str] = "k-NN"
     headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
     draws: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+    errors: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videossl.evaluation.base import Scores, classified, few, labels_of, number_of_classes
-from videossl.evaluation.features import Encoder, Features
+from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # tried, strongest first
@@ -42,6 +42,8 @@ class LinearProbe:
     title: ClassVar[str] = "Linear probe"
     headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
     draws: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+    errors: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides which videos are labelled and which groups are held out, alike for every trunk.
@@ -59,7 +61,8 @@ class LinearProbe:
         learned = encoder.features(labelled, self.views)
         penalty = self.penalty
         if penalty is None:
-            penalty = self._chosen([labelled[n] for n in learned.kept], learned, classes, encoder.device, seed)
+            kept = [labelled[n] for n in learned.kept]
+            penalty = chosen_penalty(kept, learned.values, learned.labels, classes, self.steps, encoder.device, seed)
         model = Linear(learned.values, learned.labels, classes, penalty, self.steps, encoder.device)
 
         asked = encoder.features(test, self.views)
@@ -69,25 +72,6 @@ class LinearProbe:
         )
         scores.metrics["penalty"] = penalty
         return scores
-
-    def _chosen(self, records: list[dict], learned: Features, classes: int, device: torch.device, seed: int) -> float:
-        """The penalty that does best on held-out groups; of equals the strongest."""
-        out = held_out(records, HELD_OUT, seed)
-        if not out.any():
-            raise ValueError(
-                f"no group of the {len(records)} labelled training videos can be held out to choose the penalty while "
-                "every class keeps a video: give `penalty`"
-            )
-        values, labels = learned.values[~out], learned.labels[~out]
-        asked, truth = learned.values[out], learned.labels[out]
-        found, start = [], None
-        for penalty in PENALTIES:
-            model = Linear(values, labels, classes, penalty, self.steps, device, start)
-            shares = model(asked).mean(1)  # (videos, classes)
-            entropy = F.nll_loss(shares.clamp(min=1e-30).log(), truth).item()
-            found.append(((shares.argmax(-1) == truth).sum().item(), -entropy, penalty))
-            start = model
-        return max(found)[2]
 
 
 class Linear:
@@ -136,6 +120,43 @@ class Linear:
         """Probabilities of the classes, (..., D) to (..., classes), on the CPU."""
         x = (values.to(self.mean.device) - self.mean) / self.deviation
         return F.linear(x, self.weight[:, :-1], self.weight[:, -1]).softmax(-1).cpu()
+
+
+def chosen_penalty(
+    records: Sequence[dict],
+    values: Tensor,
+    labels: Tensor,
+    classes: int,
+    steps: int,
+    device: torch.device | str,
+    seed: int,
+) -> float:
+    """The penalty that does best on held-out groups; of equals the strongest.
+
+    Args:
+        records: N, with "group" and "label".
+        values: (N, V, D) features of their clips.
+        labels: (N,) int64.
+        seed: of the choice of groups.
+
+    Raises:
+        ValueError: no group can be held out.
+    """
+    out = held_out(records, HELD_OUT, seed)
+    if not out.any():
+        raise ValueError(
+            f"no group of the {len(records)} labelled training videos can be held out to choose the penalty while "
+            "every class keeps a video: give `penalty`"
+        )
+    truth = labels[out]
+    found, start = [], None
+    for penalty in PENALTIES:
+        model = Linear(values[~out], labels[~out], classes, penalty, steps, device, start)
+        shares = model(values[out]).mean(1)  # (videos, classes)
+        entropy = F.nll_loss(shares.clamp(min=1e-30).log(), truth).item()
+        found.append(((shares.argmax(-1) == truth).sum().item(), -entropy, penalty))
+        start = model
+    return max(found)[2]
 
 
 def held_out(records: Sequence[dict], share: float, seed: int) -> np.ndarray:

@@ -30,6 +30,8 @@ class Retrieval:
     title: ClassVar[str] = "Retrieval"
     headlines: ClassVar[tuple[str, ...] | None] = None
     draws: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("label",)
+    errors: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.

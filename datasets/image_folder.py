@@ -1,0 +1,169 @@
+"""Anyone's own images, in a folder, and what data sets of images share: an image is a video of one frame."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import PIL.Image
+
+from videossl.datasets.frames import IMAGES, Frames, read_image
+from videossl.datasets.records import Records, numbered_group
+from videossl.datasets.scaling import scaled
+
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # by which a file that is whole ends, in the last bytes looked at
+TAIL = 512  # bytes at the end of a file that are looked at
+AT_ONCE = 8  # files opened at a time: disks and networks answer several questions faster than one after the other
+
+
+@dataclass(frozen=True)
+class ImageFile(Frames):
+    """A JPEG or PNG file as a video of one frame, number 0."""
+
+    path: str | Path
+    size: tuple[int, int] | None = None  # height and width in pixels to scale to; None: as it is
+    frames: int = field(default=1, init=False, repr=False)
+
+    def _read(self, wanted):
+        if not os.path.isfile(self.path):
+            raise FileNotFoundError(f"{self.path} is not there any more")
+        image = read_image(str(self.path))
+        return (scaled(image, self.size) if self.size else image)[None]
+
+
+def image_folder(
+    root: str | Path,
+    split: int = 1,
+    train: bool = True,
+    size: tuple[int, int] | None = None,
+    lists: str | Path | None = None,
+    index: str | Path | None = None,
+) -> Records:
+    """All JPEG and PNG images under a folder, in the order of their names; they need no index.
+
+    Where there are folders ROOT/train and ROOT/test, their sub-folders are the classes, ROOT/train/class/image.jpg, and
+    training and test lists share one numbering of them. Otherwise there is one list, to train on: ROOT/class/image.jpg,
+    or ROOT/image.jpg without labels. Images lie at any depth below their class. Every file is looked at (see
+    `unreadable`), and those that are no whole images are told in `missing`.
+
+    Args:
+        root: the folder. What begins with a dot is passed over.
+        train: the training images, otherwise the test images.
+        split, lists, index: as of the other data sets, but folders are the lists here: leave them out.
+        size: height and width in pixels that images are scaled to; None leaves them as they are, so they may differ.
+
+    Records hold "frames" (one), "name" (the path relative to `root`), "label" (index of the class among the sorted ones,
+    where all images lie in classes), and "group" (g07 of a name such as kitchen_g07_c02.jpg; otherwise each image is its
+    own).
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+        ValueError: no readable image is there, there is no test list, or other lists are asked for.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not there, or is no folder")
+    for word, value, usual in (("split", split, 1), ("lists", lists, None), ("index", index, None)):
+        if value != usual:
+            raise ValueError(f"an image_folder has no {word}, but {value} was given: leave it out")
+    parted = all((root / part).is_dir() for part in ("train", "test"))
+    if not parted and not train:
+        raise ValueError(
+            f"{root} has no test images: sort them into {root / 'train'}/CLASS and {root / 'test'}/CLASS to test on them"
+        )
+    part = ("train" if train else "test") if parted else ""
+    classes = sorted({place.name for p in (("train", "test") if parted else ("",)) for place in _folders(root / p)})
+    names = find_images(root / part)
+    if any("/" not in name for name in names):
+        classes = []
+    wanted = []
+    for name in names:
+        rest = {"label": classes.index(name.split("/")[0])} if classes else {}
+        path = f"{part}/{name}" if part else name
+        wanted.append((path, [path], rest | {"group": numbered_group(PurePosixPath(name).stem) or path}))
+    records, missing = gather_images(root, wanted, size)
+    return Records(records, root.resolve().name, None, part, classes, missing=missing)
+
+
+def _folders(root: Path) -> list[Path]:
+    return [place for place in root.iterdir() if place.is_dir() and not place.name.startswith(".")]
+
+
+def find_images(root: Path) -> list[str]:
+    """Paths of the images under a folder, relative to it and sorted; links to folders are followed."""
+    found = []
+    for place, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        inside = Path(place).relative_to(root)
+        found += [
+            (inside / file).as_posix() for file in files if file.lower().endswith(IMAGES) and not file.startswith(".")
+        ]
+    return sorted(found)
+
+
+def gather_images(
+    root: Path, wanted: Iterable[tuple[str, list[str], dict]], size: tuple[int, int] | None
+) -> tuple[list[dict], dict[str, str]]:
+    """Records of the images wanted, as `records.gather` makes them of videos.
+
+    Args:
+        root: the folder.
+        wanted: for each image its name, the paths relative to `root` where it may be, and the rest of its record.
+        size: what images are scaled to, (height, width); None leaves them as they are.
+
+    Returns: (records, missing); the latter as in `Records`.
+
+    Raises:
+        ValueError: none of the images is there and readable, or one is listed twice.
+    """
+    wanted = list(wanted)
+    seen = set()
+    for name, _, _ in wanted:
+        if name in seen:
+            raise ValueError(f"{name} is listed twice: it would count double")
+        seen.add(name)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked = list(pool.map(lambda item: _look(root, item[1]), wanted))
+    records, missing = [], {}
+    for (name, _, rest), (path, why) in zip(wanted, looked, strict=True):
+        if why:
+            missing[name] = why
+        else:
+            records.append({"frames": ImageFile(path, size), "name": name, **rest})
+    if not records:
+        some = f", such as {next(iter(missing))} ({next(iter(missing.values()))})" if missing else ""
+        raise ValueError(
+            f"{root} holds none of the {len(missing)} images wanted{some}: give a folder with JPEG or PNG images"
+        )
+    return records, missing
+
+
+def _look(root: Path, places: list[str]) -> tuple[str, str | None]:
+    """The first of the paths that is there, and why it is no record."""
+    paths = [os.path.join(root, place) for place in places]
+    path = next((path for path in paths if os.path.isfile(path)), None)
+    if path is None:
+        return paths[0], "not there"
+    why = unreadable(path)
+    return path, f"unreadable: {why}" if why else None
+
+
+def unreadable(path: str | Path) -> str | None:
+    """Why a file is no whole image; None where nothing speaks against it.
+
+    Looking at its header and its last bytes tells of empty, foreign and cut files without decoding any: a hundred times
+    as fast. A file that does not end as its format should is decoded, and fails only if that does. Damage in the middle
+    shows when the image is read, which raises a ValueError then, or not at all, as in any JPEG.
+    """
+    try:
+        with PIL.Image.open(path) as image, open(path, "rb") as file:
+            file.seek(-min(TAIL, os.path.getsize(path)), os.SEEK_END)
+            if ENDS.get(image.format, b"\0") not in file.read():
+                image.load()
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:  # SyntaxError: broken PNGs
+        if os.path.getsize(path) == 0:
+            return "is empty (0 bytes)"
+        kind = isinstance(error, PIL.UnidentifiedImageError)
+        return "is no image" if kind else str(error)
+    return None
