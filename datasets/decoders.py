@@ -12,6 +12,7 @@ RGB before these can be scaled (`videossl bench loader` measures it).
 
 import importlib
 import os
+import re
 import stat
 import threading
 from bisect import bisect_right
@@ -29,6 +30,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from videossl.datasets.jobs import sign_of_life
 from videossl.datasets.packed import Packed
 from videossl.datasets.scaling import AT_ONCE, Picture, split, yuv_to_rgb
 
@@ -79,6 +81,7 @@ class PyAV:
                     if frame is None:
                         raise ValueError(ended(number))
                     self.next += 1
+                    sign_of_life()
                 yield self.picture(frame, whole)
         except av.FFmpegError as e:
             raise ValueError(f"cannot be decoded up to frame {number} ({reason(e)})") from e
@@ -145,6 +148,7 @@ class OpenCV:
                 if not self.capture.grab():
                     raise ValueError(ended(number))
                 self.next += 1
+                sign_of_life()
             there, image = self.capture.retrieve()
             if not there:
                 raise ValueError(f"cannot be decoded up to frame {number}")
@@ -217,6 +221,11 @@ def missing(name: Name) -> str | None:
     except (ImportError, OSError, RuntimeError) as e:  # torchcodec raises the last where it finds no FFmpeg
         return first_line(e)
     return None
+
+
+def version(name: Name) -> str:
+    """Which release of a decoder is there."""
+    return importlib.import_module(PACKAGES[name].partition(".")[0]).__version__
 
 
 class _Kept(threading.local):
@@ -374,5 +383,8 @@ def reason(error: av.FFmpegError) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Of an error whose text goes on with a traceback of another language."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Of an error whose text may begin with where in another language it was raised, and go on with a traceback of it."""
+    return PLACE.sub("", (str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+PLACE = re.compile(r"\[[\d:]+\] \S+:\d+: ")  # such as decord's "[12:30:01] /src/video/video_reader.cc:151: "

@@ -4,7 +4,9 @@ Frame n is the n-th one that decoding the file from its start yields; who decode
 """
 
 import os
+import stat
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -44,20 +46,26 @@ class Frames(ABC):
     def __getitem__(self, index):
         import torch  # here, so that indexing, which needs none of it, starts quickly
 
+        return torch.from_numpy(self.array(index))
+
+    def array(self, index) -> np.ndarray:
+        """`video[index]` as an array."""
         index = np.asarray(index)
         if index.dtype.kind not in "iu" and index.size:
             raise ValueError(f"frames are asked for by number, in an array of integers, not {index.dtype}")
         for n in (index.min(), index.max()) if index.size else ():
             if not 0 <= n < self.frames:
                 raise ValueError(f"{self.path} has frames 0 to {self.frames - 1}, but {n} was asked for")
-        wanted, place = np.unique(index, return_inverse=True)  # ascending, each once
+        numbers = index.ravel()
+        ascending = numbers.size and (numbers[1:] > numbers[:-1]).all()  # each once, as most clips are
+        wanted, place = (numbers, None) if ascending else np.unique(numbers, return_inverse=True)
         try:
             images = self._read((wanted if index.size else np.zeros(1, int)).tolist())
         except ValueError as e:
             raise ValueError(f"{self.path} {e}") from e.__cause__
-        if not np.array_equal(place.ravel(), np.arange(len(images))):
-            images = images[place.ravel().astype(int)]
-        return torch.from_numpy(images).unflatten(0, index.shape) if index.ndim else torch.from_numpy(images)[0]
+        if place is not None:
+            images = images[place.astype(int)]
+        return images.reshape(*index.shape, *images.shape[1:])
 
     @abstractmethod
     def _read(self, wanted: list[int]) -> np.ndarray:
@@ -114,12 +122,15 @@ class FrameFolder(Frames):
     path: str | Path
     frames: int  # images in the folder when it was indexed
     size: tuple[int, int] | None = None  # height and width in pixels to scale to; None: as they are
-    stamp: tuple[int, int] | None = field(default=None, repr=False)  # bytes and time of change of the folder
+    stamp: tuple[int, int] | None = field(default=None, repr=False)  # see `stamp`, when it was indexed
 
     def _read(self, wanted):
-        info = os.stat(self.path)
-        names = image_names(str(self.path), info.st_mtime_ns)
-        if len(names) != self.frames or (self.stamp and tuple(self.stamp) != (info.st_size, info.st_mtime_ns)):
+        changed = os.stat(self.path).st_mtime_ns
+        names = image_names(str(self.path), changed)
+        if len(names) == self.frames and self.stamp is not None:
+            # Of the images that are read alone, and by their times alone: `same` has compared all of their bytes.
+            changed = max(changed, *(os.stat(os.path.join(self.path, names[n])).st_mtime_ns for n in wanted))
+        if len(names) != self.frames or (self.stamp is not None and changed > self.stamp[1]):
             raise ValueError(
                 f"held {self.frames} images when it was indexed, but {len(names)} now, or others: run `videossl index` "
                 "on its folder again"
@@ -135,6 +146,27 @@ class FrameFolder(Frames):
                 raise self._changes(images.shape[2:], number, planes.shape[1:])
             images[n] = planes
         return images
+
+
+def stamp(path: str | Path) -> tuple[int, int]:
+    """By what a change of a video is noticed: its bytes, and when it was changed last, in nanoseconds since 1970.
+
+    Of a folder of images that is the sum over all of them, and the latest time, the folder's own included: its own tells
+    of images that came, went or were renamed, but not of those that were overwritten.
+
+    Raises:
+        OSError: the path cannot be reached.
+    """
+    info = os.stat(path)
+    if not stat.S_ISDIR(info.st_mode):
+        return info.st_size, info.st_mtime_ns
+    size, modified = 0, info.st_mtime_ns
+    with suppress(PermissionError):  # a folder that may not be looked into
+        for name in image_names(str(path), info.st_mtime_ns):
+            with suppress(FileNotFoundError):  # a link to nowhere
+                image = os.stat(os.path.join(path, name))
+                size, modified = size + image.st_size, max(modified, image.st_mtime_ns)
+    return size, modified
 
 
 @lru_cache(maxsize=64)

@@ -1,42 +1,56 @@
 """The index of a folder of videos: what is in each file, found once by decoding it from start to end.
 
-`videossl index ROOT` writes it as ROOT/index.json, a JSON file with one video a line:
-    {"format": 2, "kinds": {...}, "videos": {
-    "YoYo/v_YoYo_g01_c01.avi": {"bytes": 371908, "modified": 1412345678000000000, "frames": 166, ...},
-    ...}}
-Names are paths relative to ROOT, of files and of folders that hold a video as numbered images. Beside what `survey`
-finds, an entry holds the file's "bytes" and its "modified" (time of last change, in nanoseconds since 1970), by which a
-changed file is noticed, and its "decoder" (see `choice`, which also writes "kinds").
+`videossl index ROOT` writes it as ROOT/index.json (see `entries`). Names are paths relative to ROOT, of files and of
+folders that hold a video as numbered images. Beside what `survey` finds, an entry holds the file's "bytes" and its
+"modified" (see `stamp`), by which a changed file is noticed, and its "decoder" (see `choice`, which also writes "kinds").
+A file that makes the decoder crash or hang is unreadable for that reason: files are read in processes that may die (see
+`jobs`).
 
 The index of a folder that `videossl pack` wrote names packed files, YoYo/v_YoYo_g01_c01.avi.vpk, and holds under "packed"
 what they were made from (see `pack`). Originals that could not be packed are in it too, by their own names, with their
 "error" and "packed": false.
 """
 
-import json
 import os
 import shlex
 import time
 from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import joblib
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videossl.datasets.bar import bar
 from videossl.datasets.choice import choose, require
 from videossl.datasets.decoders import Name
-from videossl.datasets.frames import image_names
+from videossl.datasets.entries import FORMAT, Entries, check_writable, load_head, load_index, save_index
+from videossl.datasets.frames import image_names, stamp
+from videossl.datasets.jobs import LIMIT, Fault, in_processes
 from videossl.datasets.packed import SUFFIX
-from videossl.datasets.survey import survey
+from videossl.datasets.survey import EMPTY, survey
 
-FORMAT = 2
 SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
     *(".ts", ".mts", ".m2ts", ".vob", SUFFIX),
 )
-SAVED = 60  # seconds between two writings of an unfinished index
+SAVED = 60  # seconds between two writings of an unfinished index, at least
+SAVING = 0.05  # share of the time that goes into them, at most
+
+
+@dataclass
+class _Made:
+    """An index as it stands."""
+
+    root: Path
+    out: Path
+    videos: Entries
+    kinds: dict  # see `choose`
+    packed: dict | None  # see `pack`
+
+    def save(self, unfinished: int) -> None:
+        save_index(self.out, self.videos, unfinished, self.kinds, self.packed)
 
 
 def index_videos(
@@ -45,6 +59,7 @@ def index_videos(
     workers: int | None = None,
     progress: bool = True,
     decoder: Name | Literal["auto"] = "auto",
+    limit: float = LIMIT,
 ) -> dict:
     """Decode every video under a folder once, and write what was found.
 
@@ -59,26 +74,56 @@ def index_videos(
         workers: processes that decode; by default one for each core.
         progress: show a bar on standard error, where that is a terminal.
         decoder: who is to read the files from now on, where it gives the same frames; "auto" is the fastest.
+        limit: seconds within which the next frame of a file must come, or it is unreadable. So a film of hours is
+            indexed, however long that takes, and a file on which the decoder hangs keeps nobody waiting.
 
-    Returns a summary, a dict: "out" (Path), "videos" (name -> entry), "unreadable" (name -> why), "warnings" (name ->
-    what is odd), "others" (suffix -> how many files were left out), "kinds" (see `choose`), "decoded", "kept" (numbers
-    of videos), "seconds".
+    Returns a summary, a dict: "out" (Path), "videos" (`Entries`: name -> entry), "unreadable" (name -> why), "warnings"
+    (name -> what is odd), "others" (suffix -> how many files were left out), "kinds" (see `choose`), "decoded", "kept"
+    (numbers of videos), "seconds".
 
     Raises:
         FileNotFoundError, NotADirectoryError: `root` is no folder.
         ValueError: no readable video is there, `out` is a file of another kind or of another folder, or the decoder is
-            not there. Nothing is written then.
-        OSError: `out` cannot be written.
+            not there or has nothing to read. Nothing is written then.
+        OSError: `out` cannot be written, or no process can be started.
     """
-    root = folder(root)
+    root, began = folder(root), time.perf_counter()
     out = root / "index.json" if out is None else Path(out)
-    if workers is None:
-        workers = joblib.cpu_count()
+    workers = joblib.cpu_count() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
-    if decoder != "auto":
-        require(decoder)
-    began = time.perf_counter()
+    if not limit > 0:
+        raise ValueError(f"limit is {limit}, but should be seconds within which the next frame comes")
+    names, others = _find_some(root)
+    _check_decoder(root, names, decoder)
+    check_writable(out)
+    made, unpacked = _begun(root, out, names)
+    kept, todo = len(made.videos), [name for name in names if name not in made.videos]
+    made.videos.update(unpacked)
+    try:
+        _survey_all(made, todo, workers, progress, limit)
+        choose(root, made.videos, decoder, workers, made.kinds, limit, progress)
+    finally:  # also when interrupted
+        bad, warnings = _complaints(made.videos)
+        if len(bad) < len(made.videos):
+            made.save(len(names) + len(unpacked) - len(made.videos))
+    if len(bad) == len(made.videos):
+        first = "; ".join(f"{name} {why}" for name, why in list(bad.items())[:3])
+        raise ValueError(f"{root} holds no readable video, so no index was written. Of {len(bad)} unreadable: {first}")
+    return {
+        "out": out,
+        "videos": made.videos,
+        "unreadable": bad,
+        "warnings": warnings,
+        "others": dict(others),
+        "kinds": made.kinds,
+        "decoded": len(todo),
+        "kept": kept,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _find_some(root: Path) -> tuple[list[str], Counter]:
     names, others = find(root)
     if not names:
         found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5))
@@ -86,75 +131,76 @@ def index_videos(
             f"{root} holds no file named as a video ({', '.join(SUFFIXES)}), "
             f"but {f'other files: {found}' if found else 'no files at all'}"
         )
-    _check_writable(out)
-    old = _load(out) if out.exists() else {}
-    old = old if old.get("format") == FORMAT else {}
-    if again := _packing(old, root):
+    return names, others
+
+
+def _check_decoder(root: Path, names: list[str], decoder: Name | Literal["auto"]):
+    if decoder in ("auto", "pyav"):
+        return
+    require(decoder)
+    if all(name.endswith(SUFFIX) or os.path.isdir(root / name) for name in names):
+        raise ValueError(
+            f"{root} holds packed videos and folders of images alone, which are read in one way, not with {decoder}: "
+            "leave the decoder out"
+        )
+
+
+def _begun(root: Path, out: Path, names: list[str]) -> tuple[_Made, dict[str, dict]]:
+    """The index that is there, with what it has of unchanged files; and what it has of originals that were not packed."""
+    old, head = Entries(), {}
+    if out.exists():
+        head = load_index(out, old)
+    if head.get("format") != FORMAT:
+        old, head = Entries(), {}
+    if again := _packing(head, root):
         raise ValueError(f"{root} is not packed to its end, which also indexes it. Run `{again}` again")
-    kinds, packed, old = old.get("kinds", {}), old.get("packed"), old.get("videos", {})
     if old and old.keys().isdisjoint(names):
         raise ValueError(
             f"{out} is the index of another folder: it names {len(old)} videos, such as {min(old)}, none of which is "
             f"in {root}. Give another place with --out FILE, or remove it"
         )
-    videos = {
-        name: old[name] for name in names if name in old and not old[name]["error"] and same(root / name, old[name])
-    }
-    kept, todo = len(videos), [name for name in names if name not in videos]
-    packed_too = {original(name) for name in names}
-    unpacked = {n: entry for n, entry in old.items() if entry.get("packed") is False and n not in packed_too}
-    videos, names = videos | unpacked, sorted([*names, *unpacked])
-    try:
-        _survey_all(root, out, todo, videos, workers, progress, kinds, packed)
-        kinds = choose(root, videos, decoder, workers, kinds)
-    finally:  # also when interrupted
-        videos = {name: videos[name] for name in names if name in videos}
-        readable = any(entry["error"] is None for entry in videos.values())
-        if readable:
-            save_index(out, videos, len(names) - len(videos), kinds, packed)
-    bad = {name: entry["error"] for name, entry in videos.items() if entry["error"]}
-    if not readable:
-        first = "; ".join(f"{name} {why}" for name, why in list(bad.items())[:3])
-        raise ValueError(f"{root} holds no readable video, so no index was written. Of {len(bad)} unreadable: {first}")
-    return {
-        "out": out,
-        "videos": videos,
-        "unreadable": bad,
-        "warnings": {name: entry["warning"] for name, entry in videos.items() if entry["warning"]},
-        "others": dict(others),
-        "kinds": kinds,
-        "decoded": len(todo),
-        "kept": kept,
-        "seconds": time.perf_counter() - began,
-    }
-
-
-def _survey_all(
-    root: Path, out: Path, todo: list[str], videos: dict, workers: int, progress: bool, kinds: dict, packed: dict | None
-):
-    """Add the entries of these files to `videos`, in several processes, with a bar; write the index now and then."""
-    console = Console(stderr=True)
-    bar = Progress(
-        *(TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (progress and console.is_terminal),
-    )
-    pool = joblib.Parallel(
-        min(workers, 1 + len(todo) // 16), return_as="generator_unordered"
-    )  # a process takes a second
-    unreadable, start = 0, time.perf_counter()
-    saved = start
-    with bar:
-        task = bar.add_task("", total=len(todo), note="")
-        for n, (name, entry) in enumerate(pool(joblib.delayed(_entry)(root, name) for name in todo), 1):
+    there, packed_too = set(names), {original(name) for name in names}
+    videos, unpacked = Entries(), {}
+    for name, entry in old.items():
+        if name in there and not entry["error"] and same(root / name, entry):
             videos[name] = entry
+        elif entry.get("packed") is False and name not in packed_too:
+            unpacked[name] = entry
+    return _Made(root, out, videos, head.get("kinds", {}), head.get("packed")), unpacked
+
+
+def _survey_all(made: _Made, todo: list[str], workers: int, progress: bool, limit: float):
+    """Add the entries of these files, read in several processes, with a bar; write the index now and then."""
+    jobs = ((made.root, name) for name in todo)
+    few = min(workers, 1 + len(todo) // 16)  # each takes a while to start
+    unreadable, start = 0, time.perf_counter()
+    saved, pause = start, SAVED
+    with bar("indexing", progress) as shown, closing(in_processes(_entry, jobs, few, limit, tries=2)) as answers:
+        task = shown.add_task("", total=len(todo), note="")
+        for n, (number, entry) in enumerate(answers, 1):
+            name = todo[number]
+            if isinstance(entry, Fault):
+                entry = _identity(made.root / name) | EMPTY | {"error": entry.of("the decoder")}
+            made.videos[name] = entry | {"decoder": "packed" if entry["codec"] == "packed" else "pyav", "agrees": {}}
             unreadable += entry["error"] is not None
-            rate = n / (time.perf_counter() - start)
-            bar.update(task, advance=1, note=f"{rate:.1f} files/s, {unreadable} unreadable")
-            if time.perf_counter() - saved > SAVED and len(videos) > unreadable:
-                save_index(out, videos, len(todo) - n, kinds, packed)
+            now = time.perf_counter()
+            shown.update(task, advance=1, note=f"{n / (now - start):.1f} files/s, {unreadable} unreadable")
+            if now - saved > pause and len(made.videos) > unreadable:
+                made.save(len(todo) - n)
                 saved = time.perf_counter()
+                pause = max(SAVED, (saved - now) / SAVING)
+
+
+def _complaints(videos: Entries) -> tuple[dict[str, str], dict[str, str]]:
+    """Of files in the order of their names, why they are unreadable, or what is odd about them."""
+    bad, warnings = {}, {}
+    for name in videos:
+        entry = videos[name]
+        if entry["error"]:
+            bad[name] = entry["error"]
+        if entry["warning"]:
+            warnings[name] = entry["warning"]
+    return bad, warnings
 
 
 def read_index(root: str | Path, index: str | Path | None = None) -> dict[str, dict]:
@@ -172,31 +218,33 @@ def read_index(root: str | Path, index: str | Path | None = None) -> dict[str, d
     path = root / "index.json" if index is None else Path(index)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: the videos are indexed once, by `{command(root, index)}`")
-    found = _load(path)
-    if found["format"] != FORMAT:
+    videos: dict[str, dict] = {}
+    head = load_index(path, videos)
+    if head["format"] != FORMAT:
         raise ValueError(
-            f"{path} has format {found['format']}, but {FORMAT} is needed: run `{command(root, index)}` again"
+            f"{path} has format {head['format']}, but {FORMAT} is needed: run `{command(root, index)}` again"
         )
-    if "unfinished" in found:
+    if "unfinished" in head:
         raise ValueError(
-            f"{path} is unfinished: {found['unfinished']} of {found['unfinished'] + len(found['videos'])} videos are "
-            f"not in it yet. Run `{_packing(found, root) or command(root, index)}` again: it goes on where it stopped"
+            f"{path} is unfinished: {head['unfinished']} of {head['unfinished'] + len(videos)} videos are not in it "
+            f"yet. Run `{_packing(head, root) or command(root, index)}` again: it goes on where it stopped"
         )
-    return found["videos"]
+    return videos
 
 
 def packed_from(root: str | Path, index: str | Path | None = None) -> dict | None:
     """What the videos of a folder were packed from, as `pack` notes it in the index; None for a folder of originals."""
     path = Path(root) / "index.json" if index is None else Path(index)
-    return _load(path).get("packed") if path.is_file() else None
+    return load_head(path).get("packed") if path.is_file() else None
 
 
-def _packing(found: dict, root: Path) -> str | None:
+def _packing(head: dict, root: Path) -> str | None:
     """What to type to go on with the packing into a folder, where its index says that it was stopped."""
-    note = found.get("packed")
+    note = head.get("packed")
     if not note or "videos" in note:
         return None
-    return f"videossl pack {shlex.quote(note['from'])} --out {shlex.quote(str(root))}"
+    options = f"--short {note['short']} --step {note['step']}"
+    return f"videossl pack {shlex.quote(note['from'])} --out {shlex.quote(str(root))} {options}"
 
 
 def original(name: str) -> str:
@@ -261,87 +309,34 @@ def passed_over(name: str) -> bool:
 
 
 def same(path: Path, entry: dict) -> bool:
-    """Whether a file is as it was when indexed, by its size and the time of its last change."""
+    """Whether a file, or a folder of images, is as it was when indexed, by its `stamp`."""
     try:
-        info = path.stat()
+        return stamp(path) == (entry["bytes"], entry["modified"])
     except OSError:
         return False
-    return (info.st_size, info.st_mtime_ns) == (entry["bytes"], entry["modified"])
 
 
-def _entry(root: Path, name: str) -> tuple[str, dict]:
-    path = root / name
-    entry = {"bytes": None, "modified": None}
+def _identity(path: Path) -> dict:
+    """By what a change of the file is noticed; nothing where it is not there."""
     try:
-        info = path.stat()
-        entry = {"bytes": info.st_size, "modified": info.st_mtime_ns}
-        entry |= survey(path)
-        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-            entry["error"] = "is a folder that may not be looked into"
+        size, modified = stamp(path)
+    except OSError:
+        size = modified = None
+    return {"bytes": size, "modified": modified}
+
+
+def _entry(job: tuple[Path, str]) -> dict:
+    """In a process of its own: what becomes of a file's entry, without its decoder."""
+    root, name = job
+    path = root / name
+    entry = _identity(path) | survey(path)
+    try:
+        path.stat()
     except FileNotFoundError:
         link = f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "is gone"
-        entry |= survey(path) | {"error": link}
+        return entry | {"error": link}
     except OSError as e:  # a link to itself, a folder that may not be entered
-        entry |= survey(path) | {"error": f"cannot be opened ({e.strerror})"}
-    return name, entry | {"decoder": "packed" if entry["codec"] == "packed" else "pyav", "agrees": {}}
-
-
-def _load(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise ValueError(f"{path} is no index of videos, nor JSON at all ({e}): give another, or remove it") from e
-    if not isinstance(found, dict) or not isinstance(found.get("videos"), dict) or "format" not in found:
-        raise ValueError(f"{path} is no index of videos, but some other JSON: give another, or remove it")
-    return found
-
-
-def _check_writable(out: Path):
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder: --out is the file to write, such as {out / 'index.json'}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(
-            f"{out.parent} is not there, so {out.name} cannot be written in it: make the folder first"
-        )
-    try:
-        _beside(out).touch(exist_ok=False)
-    except OSError as e:
-        raise OSError(f"{out} cannot be written ({e.strerror}): give the index another place with --out FILE") from e
-    _beside(out).unlink()
-
-
-def _beside(out: Path) -> Path:
-    return out.with_name(f".{out.name}.{os.getpid()}")
-
-
-def save_index(out: Path, videos: dict, unfinished: int, kinds: dict, packed: dict | None = None) -> None:
-    """Replace the index in one step: at any time there is the old one or the new one, whole.
-
-    Args:
-        out: the file.
-        videos: name -> entry.
-        unfinished: how many videos are not among them yet.
-        kinds: see `choose`.
-        packed: what the videos were packed from, if they were (see `pack`).
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {})
-    head |= ({"packed": packed} if packed else {}) | {"kinds": kinds}
-    lines = (f"{json.dumps(name)}: {json.dumps(videos[name], separators=(',', ':'))}" for name in sorted(videos))
-    beside = _beside(out)
-    try:
-        with open(beside, "w") as file:
-            file.write(json.dumps(head)[:-1] + ', "videos": {\n' + ",\n".join(lines) + "\n}}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, out)
-    except OSError as e:
-        old = "the old one is as it was" if out.exists() else "there is none yet"
-        raise OSError(
-            f"the index {out} cannot be written ({e.strerror}): {old}. Make room, or give it another place with "
-            "--out FILE, and run this again"
-        ) from e
-    finally:
-        beside.unlink(missing_ok=True)
+        return entry | {"error": f"cannot be opened ({e.strerror})"}
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        return entry | {"error": "is a folder that may not be looked into"}
+    return entry

@@ -204,7 +204,7 @@ class Packed:
             os.close(self.file)
             self.file = None
 
-    def __del__(self):  # where a forked process forgets it
+    def __del__(self):  # where the thread that kept it open has ended
         if getattr(self, "file", None) is not None:
             self.close()
 

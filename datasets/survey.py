@@ -12,6 +12,7 @@ from numba import njit
 
 from videossl.datasets.decoders import PyAV, luma, missing, open_video, planes_of, reason, refuse_others
 from videossl.datasets.frames import image_names, read_image
+from videossl.datasets.jobs import sign_of_life
 from videossl.datasets.packed import SUFFIX, Packed
 from videossl.datasets.scaling import Picture, mix, transpose, weights
 
@@ -128,6 +129,7 @@ def _survey_packed(path: str, found: dict):
         whole = file.described()
         found |= whole | {"frames": 0, "keyframes": [], "motion": []}
         for number in file.verified():
+            sign_of_life()
             found |= {"frames": number + 1, "motion": whole["motion"][:number]}
         found["keyframes"] = whole["keyframes"]
     finally:
@@ -139,6 +141,7 @@ def _survey_images(folder: str, found: dict):
     profile, odd, shape = Motion(found["motion"]), [], None
     found["codec"] = "images"
     for name in names:
+        sign_of_life()
         planes = read_image(os.path.join(folder, name))
         if shape is None:
             found["height"], found["width"] = planes.shape[1:]
@@ -212,6 +215,7 @@ def grey_of(picture: Picture) -> np.ndarray:
 def whole(file: PyAV, places: dict) -> Iterator[av.VideoFrame]:
     """All frames; and of the packets that can be jumped to, where in the file -> (time, bytes)."""
     for packet in file.container.demux(file.stream):
+        sign_of_life()
         if packet.is_keyframe:
             places[packet.pos] = packet.pts, packet.size
         yield from packet.decode()
@@ -237,6 +241,7 @@ def doubtful(path: str, sums: Sequence[int], decoder: str) -> int | None:
     second.thread_count = 1
     try:
         for packet in file.container.demux(file.stream):
+            sign_of_life()
             for frame in second.decode(packet):
                 if n == len(sums) or checksum(frame) != sums[n]:
                     return n
@@ -296,6 +301,7 @@ def lands(path: str, times: Sequence[int], places: dict) -> bool:
     container, stream = open_video(path)
     try:
         for time in times:
+            sign_of_life()
             container.seek(time, stream=stream)
             packet = next(container.demux(stream), None)
             if packet is None or places.get(packet.pos) != (packet.pts, packet.size):

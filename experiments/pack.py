@@ -6,6 +6,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from videossl.datasets.index import index_videos, read_index
+from videossl.datasets.jobs import LIMIT
 from videossl.datasets.pack import pack
 from videossl.experiments.index import listed, say
 
@@ -16,7 +17,7 @@ class Pack:
 
     The packed folder takes the place of the first: give it as root wherever videos are read. Lists of a data set that lie
     beside the videos are copied. A folder without an index is indexed first. Run it again to go on after an
-    interruption, or when videos were added: only what is missing is packed.
+    interruption, or when videos were added, with the same short and step: only what is missing is packed.
     """
 
     root: Positional[Path]  # folder of videos
@@ -26,6 +27,7 @@ class Pack:
     step: int = 4
     workers: int | None = None  # processes that pack; by default one for each core
     index: Path | None = None  # the index, where it is not index.json in the folder
+    limit: float = LIMIT  # seconds within which a file's next frame must come, or it is unreadable
     progress: bool = True  # show a bar
 
 
@@ -39,12 +41,13 @@ def pack_videos(run: Pack) -> None:
         read_index(run.root, run.index)
     except FileNotFoundError:
         try:
-            index_videos(run.root, run.index, run.workers, run.progress, "pyav")  # which reads them once, for packing
+            # PyAV reads them once, for packing
+            index_videos(run.root, run.index, run.workers, run.progress, "pyav", run.limit)
         except OSError as e:
             if "--out" in str(e):
                 e.add_note("for packing, that FILE is given with --index")
             raise
-    found = pack(run.root, run.out, run.short, run.step, run.workers, run.index, run.progress)
+    found = pack(run.root, run.out, run.short, run.step, run.workers, run.index, run.progress, run.limit)
     note, seconds = found["note"], found["seconds"]
     videos, megabytes = note["videos"], note["bytes"] / 1e6
     speed = f" in {seconds:.1f} s, {found['packed frames'] / seconds:.0f} frames a second" if found["packed"] else ""

@@ -62,6 +62,7 @@ def test_the_core_and_the_data_sets_meet_in_plain_dicts():
         ("av", ("datasets/decoders.py", "datasets/survey.py", "experiments/bench/")),
         ("torchcodec", ("datasets/decoders.py", "experiments/bench/")),
         ("decord", ("datasets/decoders.py", "experiments/bench/")),
+        ("lz4", "datasets/packed.py"),
     ],
 )
 def test_simulators_and_decoders_are_touched_in_one_place(library, allowed):

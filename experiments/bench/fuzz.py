@@ -4,22 +4,17 @@
 again: `damaged(source, seed, k)`.
 """
 
-import multiprocessing
 import os
 import re
 import shlex
-import signal
 import tempfile
 import time
-import traceback
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -29,14 +24,13 @@ from videossl.datasets.choice import disagreement, video_file
 from videossl.datasets.decoders import DECODERS, missing
 from videossl.datasets.frames import VideoFile
 from videossl.datasets.index import find
+from videossl.datasets.jobs import Fault, in_processes
 from videossl.datasets.survey import survey
 from videossl.experiments.console import bar, console
 
 LARGEST = 700_000  # bytes of a clip to damage: larger ones take long and show nothing else
 FLIPS = 1000  # bytes changed in a file at most
 LOW = (60, 80)  # height and width that frames are read at
-STARTING = 120  # seconds a process may take to import what it needs
-TICK = 0.5  # seconds between two looks at the clock
 SURVEYED = {"whole": "read to the end", "odd": "readable, with a warning", "unreadable": "not to be read"}
 READ = {"same": "frames as PyAV decodes them from the start", "other": "others", "refused": "a clear error instead"}
 FAULTS = {"crash": "the process died", "hang": "over the time limit", "bug": "an exception that is none of bad input"}
@@ -103,8 +97,9 @@ def bench_fuzz(config: BenchFuzz) -> dict:
             results = [None] * len(jobs)
             with bar() as progress:
                 task = progress.add_task(reader, total=len(jobs), text="")
-                for n, result in in_batches(examine, jobs, config.batch, config.workers, config.limit):
-                    results[n] = result
+                limit = config.limit
+                for n, result in in_processes(examine, jobs, config.workers, limit, total=limit, batch=config.batch):
+                    results[n] = asdict(result) if isinstance(result, Fault) else result
                     progress.update(task, advance=1)
             for job, result in zip(jobs, results, strict=True):
                 if "entry" in result:
@@ -225,12 +220,12 @@ def read(path: Path, job: Job) -> dict:
 
 def jumped(path: Path, entry: dict, numbers: np.ndarray) -> str | None:
     """Whether jumps to key frames, forwards and back, lead to other frames than decoding from the start."""
-    expected = VideoFile(str(path), entry["frames"], LOW)[numbers]
+    expected = VideoFile(str(path), entry["frames"], LOW).array(numbers)
     later = entry["modified"] + 1
     os.utime(path, ns=(later, later))  # so that the file is opened anew
     video = video_file(path, entry | {"modified": later}, LOW)
     for part in np.array_split(np.arange(len(numbers)), 2)[::-1]:
-        same = (video[numbers[part]] == expected[part]).flatten(1).all(1).numpy()
+        same = (video.array(numbers[part]) == expected[part]).all((1, 2, 3))
         if not same.all():
             return f"gives frame {numbers[part][~same][0]} otherwise than when it decodes from the start"
     return None
@@ -244,102 +239,6 @@ def megabytes(peak: bool) -> float | None:
     except OSError:
         return None
     return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s*(\d+) kB", status)[1]) / 1000
-
-
-def in_batches(
-    work: Callable[[Any], dict], jobs: Sequence[Any], batch: int, workers: int, limit: float
-) -> Iterator[tuple[int, dict]]:
-    """Call `work` on each job, in processes that may die or hang: such a batch goes on after the job to blame.
-
-    Args:
-        work: can be pickled, as the jobs and what it returns can.
-        jobs: each is tried once.
-        batch: jobs that share a process while all goes well.
-        workers: processes at a time.
-        limit: seconds that a job may take, while this process is awake: a machine that was stopped is no hang.
-
-    Yields: number of a job, in whichever order they end, and its result; {"what": "crash", "hang" or "bug", "why": ...}
-        where the process died, took too long, or `work` raised an exception.
-    """
-    waiting = deque(deque(range(n, min(n + batch, len(jobs)))) for n in range(0, len(jobs), batch))
-    children: list[_Child] = []
-    now = time.monotonic()
-    try:
-        while waiting or children:
-            while waiting and len(children) < workers:
-                numbers = waiting.popleft()
-                children.append(_Child(work, [jobs[n] for n in numbers], numbers))
-            ready = wait([child.pipe for child in children], TICK)
-            before, now = now, time.monotonic()
-            for child in list(children):
-                child.left -= min(now - before, 2 * TICK)
-                if child.pipe in ready:
-                    result = child.result()
-                    if result is None:  # it has begun
-                        child.left = limit
-                        continue
-                elif child.left < 0:
-                    child.process.kill()
-                    result = {"what": "hang", "why": f"took more than {limit:g} seconds"}
-                else:
-                    continue
-                yield child.numbers.popleft(), result
-                child.left = limit
-                over = result["what"] in ("crash", "hang")
-                if over or not child.numbers:
-                    children.remove(child)
-                    child.end()
-                if over and child.numbers:
-                    waiting.appendleft(child.numbers)
-    finally:
-        for child in children:
-            child.process.kill()
-            child.end()
-
-
-class _Child:
-    """A process at work on a batch, and the numbers of the jobs it has not answered."""
-
-    def __init__(self, work: Callable[[Any], dict], jobs: list, numbers: deque[int]):
-        context = multiprocessing.get_context("spawn")  # a fork would share the parent's threads and open files
-        self.pipe, other = context.Pipe(duplex=False)
-        self.numbers, self.left, self.begun = numbers, STARTING, False  # left: seconds until it is given up
-        self.process = context.Process(target=_answer, args=(other, work, jobs), daemon=True)
-        self.process.start()
-        other.close()  # so that its death ends the pipe
-
-    def result(self) -> dict | None:
-        """Of the job it was at; None once, when it begins."""
-        try:
-            result = self.pipe.recv()
-            self.begun = True
-            return result
-        except EOFError:
-            self.process.join()
-            code = self.process.exitcode
-            if not self.begun:
-                raise RuntimeError(f"a process to read files in could not be started: exit status {code}") from None
-            why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-            return {"what": "crash", "why": why}
-
-    def end(self) -> None:
-        """Wait for the process and free what it held."""
-        self.process.join()
-        self.process.close()
-        self.pipe.close()
-
-
-def _answer(pipe: Connection, work: Callable[[Any], dict], jobs: list) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders have much to say about damaged files
-    pipe.send(None)
-    for job in jobs:
-        try:
-            result = work(job)
-        except Exception as error:  # all that is not ours to expect is what this is here to find
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            why = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-            result = {"what": "bug", "why": why}
-        pipe.send(result)
 
 
 def tally(jobs: Sequence[Job], results: Sequence[dict], kinds: dict[str, str], root: Path) -> dict:

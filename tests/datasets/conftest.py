@@ -1,11 +1,22 @@
 """Videos made on the spot."""
 
+import importlib
+import multiprocessing
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+from videossl.datasets import jobs
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Jobs are done in forks of this process, which know what a test has replaced here."""
+    importlib.import_module(jobs.PRELOADED)  # once for all of them
+    monkeypatch.setattr(jobs, "CONTEXT", multiprocessing.get_context("fork"))
 
 
 @pytest.fixture(scope="session")

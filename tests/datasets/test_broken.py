@@ -41,7 +41,7 @@ class Mean(nn.Module):
 
 
 @pytest.fixture
-def broken(tmp_path, shared, film, counting, monkeypatch) -> Path:
+def broken(tmp_path, shared, film, counting, forked, monkeypatch) -> Path:
     """Class A: what cannot be read, an AVI cut short, and two fine videos; lists train on some and test on others."""
     root = tmp_path / "videos" / "A"
     root.mkdir(parents=True)

@@ -1,5 +1,10 @@
+import faulthandler
 import json
+import os
+import time
 
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -8,6 +13,7 @@ from videossl.datasets.choice import FEW, disagreement, video_file
 from videossl.datasets.index import index_videos
 from videossl.datasets.survey import survey
 from videossl.datasets.video_folder import video_folder
+from videossl.experiments import index as index_command
 
 OTHERS = [name for name in decoders.DECODERS if name != "pyav" and not decoders.missing(name)]
 
@@ -23,11 +29,23 @@ class Fake(decoders.PyAV):
             yield picture._replace(planes=(np.minimum(red, 255 - self.tint) + np.uint8(self.tint), *rest))
 
 
+def offer(monkeypatch, versions: dict[str, str]):
+    """These decoders alone are there."""
+    monkeypatch.setattr(
+        choice,
+        "look",
+        lambda *names: (
+            {name: versions[name] for name in names if name in versions},
+            {name: "not here" for name in names if name not in versions},
+        ),
+    )
+
+
 @pytest.fixture
-def fake(monkeypatch):
+def fake(monkeypatch, forked):
     """Stands for OpenCV."""
     monkeypatch.setitem(decoders.DECODERS, "opencv", Fake)
-    monkeypatch.setattr(choice, "missing", lambda name: None if name in ("pyav", "opencv") else "not here")
+    offer(monkeypatch, {"pyav": "1.0", "opencv": "4.0"})
     decoders._kept.forget()
     yield Fake
     decoders._kept.forget()
@@ -67,8 +85,11 @@ def test_auto_takes_the_fastest_that_agrees_for_each_kind_of_file(folder, fake, 
     speeds = {"pyav": 100.0, "opencv": 200.0}
     monkeypatch.setattr(choice, "speed", lambda path, entry, decoder: speeds[decoder])
     found = make(folder)
-    assert found["kinds"][".avi ffv1 64x48"] == {"files": FEW, "clips a second": speeds, "decoder": "opencv"}
-    assert found["kinds"][".mkv ffv1 64x48"] == {"files": 1, "clips a second": {}, "decoder": "pyav"}  # too few
+    rest = {"refused": {}, "versions": {"pyav": "1.0", "opencv": "4.0"}}
+    assert found["kinds"] == {
+        ".avi ffv1 64x48": {"files": FEW, "clips a second": speeds, "decoder": "opencv", **rest},
+        ".mkv ffv1 64x48": {"files": 1, "clips a second": {}, "decoder": "pyav", **rest},  # too few
+    }
     assert json.loads((folder / "index.json").read_text())["kinds"] == found["kinds"]
     used = {record["name"]: record["frames"].decoder for record in video_folder(folder)}
     assert used == {f"{n}.avi": "opencv" for n in range(FEW)} | {"other.mkv": "pyav"}
@@ -82,15 +103,121 @@ def test_auto_takes_the_fastest_that_agrees_for_each_kind_of_file(folder, fake, 
 
 
 def test_a_decoder_that_is_asked_for_reads_only_the_files_on_which_it_agrees(folder, fake, monkeypatch):
-    monkeypatch.setattr(
-        choice, "_ask", lambda root, name, entry, decoder: "gives frame 2 as frame 1" * (name == "3.avi") or None
-    )
+    monkeypatch.setattr(choice, "_ask", lambda job: "gives frame 2 as frame 1" * (job[0].name == "3.avi") or None)
     found = make(folder, decoder="opencv")["videos"]
     assert [name for name in found if found[name]["decoder"] == "pyav"] == ["3.avi"]
     assert found["3.avi"]["agrees"] == {"opencv": "gives frame 2 as frame 1"}
     assert {entry["decoder"] for entry in make(folder, decoder="pyav")["videos"].values()} == {"pyav"}
     with pytest.raises(ValueError, match=r"torchcodec is not there \(not here\): the others are pyav, opencv"):
         make(folder, decoder="torchcodec")
+
+
+@pytest.fixture
+def read(monkeypatch) -> dict[str, int]:
+    """What of the files is read with the fake decoder, as long as it may be: name -> what it then does."""
+    does, original = {}, Fake.read
+
+    def reads(self, wanted, whole):
+        if (act := does.get(os.path.basename(self.path))) is not None:
+            act()
+        return original(self, wanted, whole)
+
+    monkeypatch.setattr(Fake, "read", reads)
+    return does
+
+
+def aborts():
+    faulthandler.disable()  # which would show where
+    os.abort()
+
+
+@pytest.mark.parametrize("decoder", ["auto", "opencv"])
+@pytest.mark.parametrize("name", ["0.avi", "7.avi"], ids=["when measured", "when asked"])
+def test_a_decoder_that_crashes_on_a_file_reads_none_of_its_kind(
+    folder, fake, monkeypatch, read, decoder, name, capsys
+):
+    speeds = {"pyav": 100.0, "opencv": 200.0}
+    monkeypatch.setattr(choice, "speed", lambda path, entry, decoder: speeds[decoder])
+    read[name] = aborts
+    found = make(folder, decoder=decoder)
+    why = "makes opencv crash (killed by SIGABRT)"
+    kind = found["kinds"][".avi ffv1 64x48"]
+    assert kind["decoder"] == "pyav" and kind["refused"] == {"opencv": name}
+    assert {entry["decoder"] for file, entry in found["videos"].items() if file.endswith(".avi")} == {"pyav"}
+    assert found["videos"][name]["agrees"] == {"opencv": why} and not found["unreadable"]
+    assert found["videos"]["other.mkv"]["decoder"] == ("pyav" if decoder == "auto" else "opencv")
+    assert f"opencv is not used for .avi ffv1 64x48: {name} {why}" in index_command.decoders(
+        found["kinds"], found["videos"]
+    )
+    del read[name]
+    assert make(folder, decoder=decoder)["kinds"] == found["kinds"]  # it is not tried again
+    offer(monkeypatch, {"pyav": "1.0", "opencv": "4.1"})  # unless it is another
+    again = make(folder, decoder=decoder)
+    assert again["kinds"][".avi ffv1 64x48"]["decoder"] == "opencv"
+    assert again["videos"][name]["agrees"] == {"opencv": None}
+
+
+def test_a_decoder_that_hangs_reads_none_of_its_kind_and_the_next_fastest_is_asked(folder, fake, monkeypatch, read):
+    monkeypatch.setitem(decoders.DECODERS, "decord", decoders.PyAV)
+    offer(monkeypatch, {"pyav": "1.0", "opencv": "4.0", "decord": "0.6"})
+    speeds = {"pyav": 100.0, "opencv": 200.0, "decord": 150.0}
+    monkeypatch.setattr(choice, "speed", lambda path, entry, decoder: speeds[decoder])
+    read["7.avi"] = lambda: time.sleep(600)
+    found = make(folder, limit=1.0)
+    assert found["kinds"][".avi ffv1 64x48"]["decoder"] == "decord"
+    assert found["videos"]["7.avi"]["agrees"] == {"opencv": HANGS, "decord": None}
+    assert found["videos"]["1.avi"]["decoder"] == "decord"
+
+
+HANGS = "makes opencv hang (no sign of life for 1 seconds)"
+
+
+def test_what_was_measured_counts_as_long_as_the_decoders_are_the_same(folder, fake, monkeypatch):
+    speeds, there = {"pyav": 100.0}, {"pyav": "1.0"}
+    offer(monkeypatch, there)
+    monkeypatch.setattr(choice, "speed", lambda path, entry, decoder: speeds[decoder])
+
+    def kind() -> dict:
+        return make(folder)["kinds"][".avi ffv1 64x48"]
+
+    assert kind()["decoder"] == "pyav" and kind()["versions"] == {"pyav": "1.0"}
+    there["opencv"], speeds["opencv"] = "4.0", 200.0  # installed later
+    assert kind()["decoder"] == "opencv" and kind()["versions"] == {"pyav": "1.0", "opencv": "4.0"}
+    speeds["opencv"] = 50.0
+    assert kind()["clips a second"]["opencv"] == 200.0
+    there["opencv"] = "4.1"  # upgraded
+    assert kind()["clips a second"] == speeds and kind()["decoder"] == "pyav"
+    there["pyav"], speeds["pyav"] = "1.1", 10.0
+    assert kind()["decoder"] == "opencv"
+    monkeypatch.setattr(fake, "shift", 1)
+    assert kind()["decoder"] == "opencv"  # the files were asked
+    there["opencv"] = "4.2"  # and are asked again
+    assert kind()["clips a second"] == {"pyav": 10.0} and kind()["decoder"] == "pyav"
+    del there["opencv"]
+    assert kind()["versions"] == {"pyav": "1.1", "opencv": "4.2"}
+
+
+def test_decoders_that_are_there_are_found_with_their_versions(forked, monkeypatch):
+    def missing(name):
+        if name == "decord":
+            faulthandler.disable()
+            os.abort()
+        return "no FFmpeg" if name == "torchcodec" else None
+
+    choice.look.cache_clear()
+    monkeypatch.setattr(choice, "missing", missing)
+    there, absent = choice.look(*decoders.DECODERS)
+    choice.look.cache_clear()
+    assert there == {"pyav": av.__version__, "opencv": cv2.__version__}
+    assert absent == {"torchcodec": "no FFmpeg", "decord": "makes Python crash (killed by SIGABRT)"}
+
+
+def test_the_reason_of_another_library_is_told_without_its_source_files():
+    said = (
+        "[12:30:01] /src/video/video_reader.cc:151: [12:30:01] /src/x.cc:2: Check failed: (-1 vs. 0) no\nStack trace:"
+    )
+    assert decoders.first_line(RuntimeError(said)) == "Check failed: (-1 vs. 0) no"
+    assert decoders.first_line(RuntimeError("")) == "RuntimeError"
 
 
 @pytest.mark.parametrize("decoder", OTHERS)

@@ -11,7 +11,7 @@ from videossl.datasets.index import index_videos
 def subset(shared, tmp_path_factory):
     """The two clips there are, and their index."""
     out = tmp_path_factory.getbasetemp() / "hmdb51.json"
-    index_videos(shared / "hmdb51", out, workers=1, progress=False)
+    index_videos(shared / "hmdb51", out, workers=1, progress=False, decoder="pyav")
     return shared / "hmdb51", out
 
 
@@ -26,7 +26,7 @@ def small(tmp_path, film, counting):
             film(root / kind / name, counting[: 4 + n])
             lines.append(f"{name} {flag} ")
         (root / f"{kind}_test_split1.txt").write_text("\n".join(lines))
-    index_videos(root, workers=1, progress=False)
+    index_videos(root, workers=1, progress=False, decoder="pyav")
     return root
 
 
@@ -80,7 +80,7 @@ def test_videos_are_found_in_each_layout(small, layout):
         else:
             shutil.move(small / kind, small / layout / kind)
     (small / "index.json").unlink()
-    index_videos(small, workers=1, progress=False)
+    index_videos(small, workers=1, progress=False, decoder="pyav")
     assert [len(r["frames"]) for r in hmdb51(small)] == [4, 5, 4, 5]
 
 

@@ -1,14 +1,25 @@
+import faulthandler
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import videossl.datasets.index as index_module
+from videossl.datasets import entries
+from videossl.datasets.entries import Entries, load_head, load_index, save_index
 from videossl.datasets.index import find, index_videos, read_index
+from videossl.datasets.survey import survey
+from videossl.datasets.video_folder import video_folder
 from videossl.experiments.index import Index, index
 
 # name: frames, height, width, rate, codec; from the README of the folder. Frame counts are those of a full decode.
@@ -39,18 +50,30 @@ def folder(tmp_path, film, counting) -> Path:
     return tmp_path / "videos"
 
 
+class Surveyed:
+    """Names of the files that are decoded, as it goes, in whichever process."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.touch()
+
+    def survey(self, path: Path) -> dict:
+        with open(self.path, "a") as file:
+            file.write(f"{path.name}\n")
+        return survey(path)
+
+    def names(self) -> list[str]:
+        return sorted(self.path.read_text().splitlines())
+
+    def clear(self):
+        self.path.write_text("")
+
+
 @pytest.fixture
-def surveyed(monkeypatch) -> list[str]:
-    """Names of the files that are decoded, as it goes."""
-    names = []
-
-    def survey(path):
-        names.append(path.name)
-        return original(path)
-
-    original = index_module.survey
-    monkeypatch.setattr(index_module, "survey", survey)
-    return names
+def surveyed(monkeypatch, forked, tmp_path) -> Surveyed:
+    found = Surveyed(tmp_path / "surveyed")
+    monkeypatch.setattr(index_module, "survey", found.survey)
+    return found
 
 
 def make(folder: Path, **options) -> dict:
@@ -59,12 +82,12 @@ def make(folder: Path, **options) -> dict:
 
 def test_every_format_has_the_frames_and_size_that_are_published(shared, tmp_path):
     found = make(shared / "video_formats", out=tmp_path / "index.json")
-    entries = read_index(shared / "video_formats", tmp_path / "index.json")
-    assert entries == found["videos"] and len(entries) == 17
+    videos = read_index(shared / "video_formats", tmp_path / "index.json")
+    assert videos == found["videos"] and len(videos) == 17
     keys = ("frames", "height", "width", "rate", "codec")
-    assert {name: tuple(entries[name][key] for key in keys) for name in FORMATS} == FORMATS
-    assert entries["unordered.mov"]["frames"] == 4
-    for name, entry in entries.items():
+    assert {name: tuple(videos[name][key] for key in keys) for name in FORMATS} == FORMATS
+    assert videos["unordered.mov"]["frames"] == 4
+    for name, entry in videos.items():
         assert len(entry["motion"]) == entry["frames"] - 1
         assert entry["bytes"] == (shared / "video_formats" / name).stat().st_size
     assert found["unreadable"].keys() == {"corrupted.mp4"} and not found["warnings"]
@@ -118,19 +141,20 @@ def test_broken_files_are_reported_and_nothing_else_is_lost(shared, folder):
 def test_a_second_run_decodes_only_what_is_new_changed_or_was_unreadable(folder, surveyed):
     (folder / "zero.avi").write_bytes(b"")
     first = make(folder)
-    assert (first["decoded"], first["kept"]) == (4, 0) and sorted(surveyed) == ["a.avi", "b.MKV", "c.avi", "zero.avi"]
+    assert (first["decoded"], first["kept"]) == (4, 0)
+    assert surveyed.names() == ["a.avi", "b.MKV", "c.avi", "zero.avi"]
     surveyed.clear()
     shutil.copy(folder / "a.avi", folder / "zero.avi")
     shutil.copy(folder / "a.avi", folder / "sub" / "c.avi")
     os.utime(folder / "b.MKV", (1, 1))  # other time, same size
     (folder / "a.avi").rename(folder / "new.avi")
     second = make(folder)
-    assert sorted(surveyed) == ["b.MKV", "c.avi", "new.avi", "zero.avi"]
+    assert surveyed.names() == ["b.MKV", "c.avi", "new.avi", "zero.avi"]
     assert second["videos"].keys() == {"b.MKV", "new.avi", "sub/c.avi", "zero.avi"}  # what is gone is dropped
     assert second["videos"]["sub/c.avi"]["frames"] == second["videos"]["zero.avi"]["frames"] == 10
     surveyed.clear()
     third = make(folder)
-    assert not surveyed and third["kept"] == 4 and third["videos"] == second["videos"]
+    assert not surveyed.names() and third["kept"] == 4 and third["videos"] == second["videos"]
 
 
 def test_the_index_has_one_video_a_line_and_names_as_they_are(folder, film, counting):
@@ -150,7 +174,7 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one_whole(folder, film, 
     make(folder)
     before = (folder / "index.json").read_bytes()
     film(folder / "d.avi", counting)
-    monkeypatch.setattr(index_module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(entries.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(OSError, match=r"index.json cannot be written \(No space left\): the old one is as it was"):
         make(folder)
     with pytest.raises(OSError, match=r"new.json cannot be written \(No space left\): there is none yet"):
@@ -166,23 +190,61 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one_whole(folder, film, 
     ]  # nothing half written is left
 
 
-def test_what_is_done_when_interrupted_is_kept_and_marked_unfinished(folder, monkeypatch, surveyed):
-    counted = index_module.survey
+INTERRUPTED = """
+import multiprocessing, os, signal, time
+from videossl.datasets import index, jobs
 
-    def interrupted(path):
-        if len(surveyed) == 2:
-            raise KeyboardInterrupt
-        return counted(path)
+def survey(path):
+    if path.name == "b.MKV":
+        os.kill(os.getppid(), signal.SIGINT)  # as Ctrl-C does
+        time.sleep(600)
+    return original(path)
 
-    monkeypatch.setattr(index_module, "survey", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        make(folder)
-    with pytest.raises(ValueError, match=r"unfinished: 1 of 3 videos are not in it yet. Run `videossl index .*` again"):
+original, index.survey = index.survey, survey
+jobs.CONTEXT = multiprocessing.get_context("fork")
+index.index_videos({root!r}, workers=1, progress=False, decoder="pyav")
+"""
+
+
+def test_what_is_done_when_interrupted_is_kept_and_marked_unfinished(folder, surveyed):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(root=str(folder))], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n")
+    with pytest.raises(ValueError, match=r"unfinished: 2 of 3 videos are not in it yet. Run `videossl index .*` again"):
         read_index(folder)
-    monkeypatch.setattr(index_module, "survey", counted)
-    surveyed.clear()
-    assert make(folder)["kept"] == 2 and len(surveyed) == 1
+    assert make(folder)["kept"] == 1 and surveyed.names() == ["b.MKV", "c.avi"]
     assert len(read_index(folder)) == 3
+
+
+def test_a_file_on_which_the_decoder_crashes_or_hangs_is_named_with_the_reason(folder, forked, monkeypatch):
+    def reads(path):
+        if path.name == "crash.avi":
+            faulthandler.disable()  # which would show where
+            os.abort()
+        if path.name == "hang.avi":
+            time.sleep(600)
+        if path.name == "bug.avi":
+            raise OverflowError("too much")
+        return survey(path)
+
+    monkeypatch.setattr(index_module, "survey", reads)
+    for name in ("bug.avi", "crash.avi", "hang.avi", *(f"v{n:02}.avi" for n in range(30))):
+        shutil.copy(folder / "a.avi", folder / name)
+    found = index_videos(folder, workers=2, progress=False, decoder="pyav", limit=2.0)
+    assert found["unreadable"] == {
+        "bug.avi": f"makes the decoder fail (OverflowError: too much (test_index.py, line {LINE}))",
+        "crash.avi": "makes the decoder crash (killed by SIGABRT)",
+        "hang.avi": "makes the decoder hang (no sign of life for 2 seconds)",
+    }
+    videos = read_index(folder)
+    assert len(videos) == 36 and videos == found["videos"]
+    assert {entry["frames"] for name, entry in videos.items() if name.startswith("v")} == {10}
+    crash = videos["crash.avi"]
+    assert (crash["frames"], crash["bytes"], crash["motion"]) == (0, (folder / "crash.avi").stat().st_size, [])
+    monkeypatch.undo()
+    assert not make(folder)["unreadable"]  # they are tried again
+
+
+LINE = 1 + Path(__file__).read_text().splitlines().index('            raise OverflowError("too much")')
 
 
 def test_workers_find_what_one_process_finds(folder, tmp_path):
@@ -190,7 +252,7 @@ def test_workers_find_what_one_process_finds(folder, tmp_path):
         shutil.copy(folder / "a.avi", folder / f"copy{n:02}.avi")
     one = make(folder)["videos"]
     two = index_videos(folder, tmp_path / "two.json", workers=2, progress=False, decoder="pyav")["videos"]
-    assert one == two and list(one) == list(two)
+    assert one == two and list(one) == list(two) == sorted(one)
 
 
 def test_links_are_followed_loops_are_not_and_hidden_files_are_left_out(folder, tmp_path):
@@ -247,7 +309,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_decoding(folder, tmp_p
     monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(OSError, match=r"cannot be written \(Read-only file system\).*--out FILE"):
         make(folder)
-    assert not surveyed
+    assert not surveyed.names()
 
 
 def test_reading_an_index_that_is_not_there_names_the_command(folder, tmp_path):
@@ -257,20 +319,98 @@ def test_reading_an_index_that_is_not_there_names_the_command(folder, tmp_path):
         read_index(folder, tmp_path / "i.json")
     with pytest.raises(FileNotFoundError, match="nowhere is not there"):
         read_index(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="limit is 0"):
+        make(folder, limit=0)
     (folder / "index.json").write_text('{"format": 0, "videos": {}}')
     with pytest.raises(ValueError, match="format 0, but 2 is needed: run `videossl index"):
         read_index(folder)
     assert len(make(folder)["videos"]) == 3  # and that command mends it
 
 
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A folder that holds a video as 12 images, an hour old."""
+    place = tmp_path / "videos" / "images"
+    place.mkdir(parents=True)
+    for n in range(12):
+        cv2.imwrite(str(place / f"i_{n:02}.png"), np.full((48, 64, 3), 8 * n, np.uint8))
+    before = time.time() - 3600
+    for path in (*place.iterdir(), place):
+        os.utime(path, (before, before))
+    return place
+
+
+def test_an_image_that_is_overwritten_in_place_is_noticed(images):
+    root = images.parent
+    entry = make(root)["videos"]["images"]
+    assert entry["bytes"] == sum(path.stat().st_size for path in images.iterdir())
+    assert entry["modified"] == max(path.stat().st_mtime_ns for path in (*images.iterdir(), images))
+    (record,) = video_folder(root)
+    assert record["frames"][[3, 5]].float().mean((1, 2, 3)).tolist() == [24, 40]
+    assert make(root)["kept"] == 1
+    folder = images.stat().st_mtime_ns
+    content = (images / "i_07.png").read_bytes()
+    (images / "i_03.png").write_bytes(content)
+    assert images.stat().st_mtime_ns == folder
+    with pytest.raises(ValueError, match=r"images held 12 images when it was indexed, but 12 now, or others"):
+        record["frames"][[3, 5]]
+    with pytest.raises(ValueError, match="changed since they were indexed: images"):
+        video_folder(root)
+    assert make(root)["decoded"] == 1 and video_folder(root)[0]["frames"][3].float().mean() == 56
+    times = (images / "i_04.png").stat().st_mtime_ns
+    (images / "i_04.png").write_bytes(content + b"more")
+    os.utime(images / "i_04.png", ns=(times, times))  # no later, but larger
+    with pytest.raises(ValueError, match="changed since they were indexed: images"):
+        video_folder(root)
+    assert make(root)["decoded"] == 1
+    (images / "i_05.png").rename(images / "i_99.png")  # as many bytes, but in another order
+    with pytest.raises(ValueError, match="changed since they were indexed: images"):
+        video_folder(root)
+
+
+def test_a_decoder_for_what_is_read_in_one_way_alone_is_refused(images):
+    with pytest.raises(ValueError, match="holds packed videos and folders of images alone, which are read in one way"):
+        make(images.parent, decoder="opencv")
+
+
+def test_entries_take_little_memory_and_are_what_they_were(tmp_path):
+    """An entry of a video of UCF101's length, as lists, takes some 13 kB."""
+    rng = np.random.default_rng(0)
+    entry = {"frames": 187, "keyframes": list(range(0, 187, 12)), "jumps": [[n, 512 * n] for n in range(12, 187, 12)]}
+    motions = rng.exponential(3, (200, 186)).round(2)
+    tracemalloc.start()
+    try:
+        videos = Entries((f"Class/v_Class_g{n:05}.avi", entry | {"motion": m.tolist()}) for n, m in enumerate(motions))
+        assert tracemalloc.get_traced_memory()[0] / len(videos) < 1000
+    finally:
+        tracemalloc.stop()
+    name = "Class/v_Class_g00007.avi"
+    assert videos[name] == entry | {"motion": motions[7].tolist()}
+    save_index(tmp_path / "index.json", videos, 0, {"kind": {}}, None)
+    for kept in (Entries(), {}):
+        assert load_index(tmp_path / "index.json", kept) == load_head(tmp_path / "index.json")
+        assert kept == videos and list(kept) == sorted(videos)
+    found = json.loads((tmp_path / "index.json").read_text())
+    assert found == {"format": 2, "kinds": {"kind": {}}, "videos": kept}
+    (tmp_path / "other.json").write_text(json.dumps(found, indent=1))  # laid out otherwise
+    again = Entries()
+    assert load_index(tmp_path / "other.json", again)["kinds"] == {"kind": {}} and again == videos
+    cut = (tmp_path / "index.json").read_text()[:-5000]
+    for text in (cut, cut[: cut.rindex("\n") + 1], cut.replace("frames", 'f"', 1) + "\n}}\n"):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(ValueError, match="no index of videos, nor JSON at all"):
+            load_index(tmp_path / "other.json", {})
+
+
 def test_the_command_says_what_was_found_and_why_files_are_unreadable(folder, film, counting, capsys):
     for n in range(25):
         (folder / f"zero{n:02}.avi").write_bytes(b"")
+    (folder / "notes.txt").write_text("x")
     whole = film(folder / "cut.avi", counting, lossless=False).read_bytes()
     (folder / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
     index(Index(folder, workers=1))
     said = capsys.readouterr().out
-    assert "29: 4 readable, 25 unreadable" in said
+    assert "29: 4 readable, 25 unreadable" in said and "1 other file: 1 .txt" in said
     assert "64x48 (4)" in said and "ffv1 (3), mpeg4 (1)" in said and "29 videos decoded" in said
     assert "zero19.avi is empty (0 bytes)" in said and "zero20" not in said and "... and 5 more" in said
     assert "cut.avi ends after" in said

@@ -1,3 +1,4 @@
+import faulthandler
 import fcntl
 import json
 import os
@@ -6,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from zlib import crc32
 
@@ -503,7 +505,9 @@ def test_the_index_says_what_was_packed_and_keeps_it_when_the_folder_is_indexed_
     assert read_index(out) == videos and packed_from(out) == note
     for path in out.rglob("*.vpk"):
         os.utime(path, (1, 1))  # as if copied without its time: all are looked at again
-    again = index_videos(out, workers=1, progress=False, decoder="opencv")
+    with pytest.raises(ValueError, match=r"holds packed videos .* alone, which are read in one way, not with opencv"):
+        index_videos(out, workers=1, progress=False, decoder="opencv")
+    again = index_videos(out, workers=1, progress=False)
     assert again["decoded"] == 6 and packed_from(out) == note and again["kinds"] == {}
     modified = {"modified": 10**9}
     fresh = {name: entry | modified if name.endswith(".vpk") else entry for name, entry in videos.items()}
@@ -542,7 +546,7 @@ def test_one_worker_and_two_write_the_same_bytes(folder, tmp_path):
     assert sum(name.endswith(".vpk") for name in contents(one)) == 6
 
 
-def test_a_second_run_packs_only_what_is_new_changed_or_was_packed_otherwise(folder, tmp_path, film):
+def test_a_second_run_packs_only_what_is_new_or_changed(folder, tmp_path, film):
     out = tmp_path / "packed"
     first = make(folder, out)
     before = contents(out)
@@ -559,25 +563,36 @@ def test_a_second_run_packs_only_what_is_new_changed_or_was_packed_otherwise(fol
     assert after.keys() - before.keys() == {"A/v_A_g04_c01.avi.vpk"}
     assert before.keys() - after.keys() == {"B/v_B_g01_c01.avi.vpk"}
     assert described(ucf101(out)) == described(ucf101(folder))
-    assert make(folder, out, step=1)["packed"] == make(folder, out, step=1, short=16)["packed"] == 6
-    fresh = tmp_path / "fresh"
-    make(folder, fresh, step=1, short=16)
-    assert contents(out) == contents(fresh)
+
+
+def test_a_folder_that_was_packed_otherwise_is_refused_and_left_as_it_is(folder, tmp_path):
+    out = tmp_path / "packed"
+    make(folder, out)
+    before = contents(out)
+    for options in ({"step": 1}, {"short": 16}):
+        with pytest.raises(
+            ValueError, match=r"packed with short 32 and step 4, but short .* give those again, or a new"
+        ):
+            make(folder, out, **options)
+    assert contents(out) == before
 
 
 KILLED = """
-import os, signal
+import multiprocessing, os, signal, time
 import videossl.datasets.pack as module
+from videossl.datasets import jobs
 
 def write(file, *rest):
     done.append(1)
     if len(done) == 4:
         file.write(b"half of it")
         file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
     original(file, *rest)
 
 done, original, module.write_packed = [], module.write_packed, write
+jobs.CONTEXT = multiprocessing.get_context("fork")
 module.pack({root!r}, {out!r}, 32, workers=1)
 """
 
@@ -587,14 +602,37 @@ def test_a_run_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(folder,
     code = KILLED.format(root=str(folder), out=str(out))
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     assert len(list(out.rglob("*.vpk"))) == 3 and len(list(out.glob(".*.part"))) == 1
-    with pytest.raises(ValueError, match=rf"unfinished: 8 of 8 .* Run `videossl pack {folder} --out {out}` again"):
+    on = f"Run `videossl pack {folder} --out {out} --short 32 --step 4` again"
+    with pytest.raises(ValueError, match=rf"unfinished: 8 of 8 .* {on}"):
         read_index(out)
-    with pytest.raises(ValueError, match=rf"not packed to its end, .* Run `videossl pack {folder} --out {out}` again"):
+    with pytest.raises(ValueError, match=rf"not packed to its end, .* {on}"):
         index_videos(out, workers=1, progress=False)  # it would pass for all there is
+    lock = os.open(out, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # which the fork has until it notices that its parent is gone
+    os.close(lock)
     found = make(folder, out)
     assert (found["kept"], found["packed"]) == (3, 3)
     make(folder, fresh)
     assert contents(out) == contents(fresh) and not list(out.glob(".*.part"))
+
+
+def test_a_video_that_makes_the_decoder_crash_or_hang_is_unreadable(folder, tmp_path, forked, monkeypatch):
+    def reads(source, entry):
+        if source.endswith("v_A_g01_c01.avi"):
+            faulthandler.disable()  # which would show where
+            os.abort()
+        if source.endswith("v_A_g02_c01.avi"):
+            time.sleep(600)
+        yield from pictures(source, entry)
+
+    pictures = pack_module._pictures
+    monkeypatch.setattr(pack_module, "_pictures", reads)
+    found = make(folder, tmp_path / "out", workers=2, limit=2.0)
+    assert found["packed"] == 4 and not list((tmp_path / "out").glob(".*.part"))
+    assert found["unreadable"]["A/v_A_g01_c01.avi"] == "makes the decoder crash (killed by SIGABRT)"
+    assert found["unreadable"]["A/v_A_g02_c01.avi"] == "makes the decoder hang (no sign of life for 2 seconds)"
+    records = ucf101(tmp_path / "out")
+    assert records.missing["A/v_A_g01_c01"] == "unreadable: makes the decoder crash (killed by SIGABRT)"
 
 
 def test_a_folder_that_is_not_for_packing_is_refused_and_left_alone(folder, tmp_path, film):
@@ -636,6 +674,7 @@ def test_a_folder_that_is_not_for_packing_is_refused_and_left_alone(folder, tmp_
         ({"step": 0}, "step is 0, but should be .* from 1 to 16"),
         ({"step": 17}, "step is 17"),
         ({"workers": 0}, "workers is 0"),
+        ({"limit": 0}, "limit is 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(folder, tmp_path, options, said):
@@ -644,7 +683,7 @@ def test_options_that_make_no_sense_are_refused(folder, tmp_path, options, said)
     assert not (tmp_path / "out").exists()
 
 
-def test_videos_that_are_not_as_they_were_indexed_are_named(folder, tmp_path, film, monkeypatch):
+def test_videos_that_are_not_as_they_were_indexed_are_named(folder, tmp_path, film, forked, monkeypatch):
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match="`videossl index"):
         make(folder, out, index=tmp_path / "i.json")
@@ -674,7 +713,7 @@ def test_videos_that_are_not_as_they_were_indexed_are_named(folder, tmp_path, fi
     assert not (out / "B" / "v_B_g01_c01.avi.vpk").exists() and not list(out.glob(".*.part"))
 
 
-def test_a_full_disk_is_said_in_a_line_and_what_is_whole_stays(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_said_in_a_line_and_what_is_whole_stays(folder, tmp_path, forked, monkeypatch):
     out, written = tmp_path / "out", []
 
     def fails(file, *rest):
@@ -692,7 +731,7 @@ def test_a_full_disk_is_said_in_a_line_and_what_is_whole_stays(folder, tmp_path,
     assert make(folder, out)["kept"] == 2 and len(ucf101(out)) == 6
 
 
-def test_a_video_that_cannot_be_packed_is_counted_as_unreadable(folder, tmp_path, monkeypatch):
+def test_a_video_that_cannot_be_packed_is_counted_as_unreadable(folder, tmp_path, forked, monkeypatch):
     def fails(source, entry):
         for n, picture in enumerate(pictures(source, entry)):
             if n == 9 and source.endswith("v_A_g02_c01.avi"):
@@ -711,7 +750,7 @@ def test_a_video_that_cannot_be_packed_is_counted_as_unreadable(folder, tmp_path
         make(folder, tmp_path / "none")
 
 
-def test_a_video_whose_colours_change_is_packed_in_rgb(folder, tmp_path, monkeypatch):
+def test_a_video_whose_colours_change_is_packed_in_rgb(folder, tmp_path, forked, monkeypatch):
     def changes(source, entry):
         for n, picture in enumerate(pictures(source, entry)):
             yield picture if n < 5 else in_rgb(picture)

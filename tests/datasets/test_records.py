@@ -73,7 +73,7 @@ def test_every_data_set_tells_which_videos_are_cut_short(tmp_path, shared, film,
     (tmp_path / "classInd.txt").write_text("1 A\n")
     (tmp_path / "trainlist01.txt").write_text("A/cut.avi 1\nA/fine.avi 1\n")
     (tmp_path / "A_test_split1.txt").write_text("cut.avi 1\nfine.avi 1\n")
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     records = read(tmp_path, 1, True, None, None, None)
     assert len(records) == 2 and not records.missing and not records.complete
     ((name, why),) = records.damaged.items()
@@ -96,7 +96,7 @@ def test_a_listed_file_that_indexing_passes_over_is_not_said_to_need_indexing(tm
     classes = sorted({"A", listed.split("/")[0]}, reverse=True)
     (tmp_path / "classInd.txt").write_text("".join(f"{n} {kind}\n" for n, kind in enumerate(classes, 1)))
     (tmp_path / "testlist01.txt").write_text(f"A/fine.avi\n{listed}\n")
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     records = ucf101(tmp_path, train=False)
     assert len(records) == 1
     (why,) = records.missing.values()
@@ -105,7 +105,7 @@ def test_a_listed_file_that_indexing_passes_over_is_not_said_to_need_indexing(tm
 
 def test_lists_that_are_not_where_they_were_said_to_be_have_no_usual_place(tmp_path, film, counting):
     film(tmp_path / "A" / "a.avi", counting[:4])
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     with pytest.raises(FileNotFoundError, match="or put it there as ucfTrainTestlist"):
         ucf101(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"give their folder as `lists`$"):
@@ -142,7 +142,7 @@ def test_a_cut_that_cannot_be_made_is_refused():
 
 
 def test_the_training_list_of_real_videos_is_cut_by_recording(shared, tmp_path):
-    index_videos(shared / "ceiling_actions", tmp_path / "i.json", workers=1, progress=False)
+    index_videos(shared / "ceiling_actions", tmp_path / "i.json", workers=1, progress=False, decoder="pyav")
     records = ucf101(shared / "ceiling_actions", index=tmp_path / "i.json")
     assert records.complete and records.benchmark is None and len(records) == 145
     train, held = by_group(records)
@@ -155,7 +155,7 @@ def test_the_training_list_of_real_videos_is_cut_by_recording(shared, tmp_path):
 def test_files_that_are_not_as_indexed_are_named_and_the_command_too(tmp_path, film, counting):
     for name in ("a", "b", "c"):
         film(tmp_path / f"{name}.avi", counting[:4])
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     assert len(video_folder(tmp_path)) == 3
     os.utime(tmp_path / "b.avi", (1, 1))
     with pytest.raises(
@@ -165,7 +165,7 @@ def test_files_that_are_not_as_indexed_are_named_and_the_command_too(tmp_path, f
     film(tmp_path / "b.avi", counting[:9])
     with pytest.raises(ValueError, match=r"changed since they were indexed: b.avi"):
         video_folder(tmp_path)
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     assert [len(record["frames"]) for record in video_folder(tmp_path)] == [4, 9, 4]
     film(tmp_path / "d.avi", counting[:4])
     with pytest.raises(ValueError, match=r"1 of the videos .* are not in the index yet: d.avi. Run `videossl index"):

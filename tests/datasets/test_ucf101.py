@@ -13,7 +13,7 @@ SIZES = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}  # train, test; Soom
 def subset(shared, tmp_path_factory):
     """The subset of UCF101 and its index, written once for all tests: a second run decodes nothing."""
     out = tmp_path_factory.getbasetemp() / "ucf101.json"
-    index_videos(shared / "UCF-101", out, workers=1, progress=False)
+    index_videos(shared / "UCF-101", out, workers=1, progress=False, decoder="pyav")
     return shared / "UCF-101", out
 
 
@@ -31,7 +31,7 @@ def small(tmp_path, film, counting):
     (root / "classInd.txt").write_text("1 A\r\n2 B\r\n")
     for kind, lines in lists.items():
         (root / f"{kind}list01.txt").write_text("\r\n".join(lines) + "\r\n\r\n")
-    index_videos(root, workers=1, progress=False)
+    index_videos(root, workers=1, progress=False, decoder="pyav")
     return root
 
 
@@ -92,7 +92,7 @@ def test_videos_are_found_in_each_layout(small, layout):
     if layout == "flat":
         for path in sorted(small.glob("*/*.avi")):
             path.rename(small / path.name)
-    index_videos(small, workers=1, progress=False)
+    index_videos(small, workers=1, progress=False, decoder="pyav")
     records = ucf101(small)
     assert {r["name"]: len(r["frames"]) for r in records} == before and records.complete
     assert [r["label"] for r in records] == [0, 0, 1, 1] and {r["group"] for r in records} == {"g02"}
@@ -123,7 +123,7 @@ def test_a_list_that_is_not_there_is_named_with_those_that_are(small):
 def test_absent_and_unreadable_videos_are_told_and_replaced_by_none(small):
     (small / "A" / "v_A_g02_c01.avi").write_bytes(b"")
     (small / "B" / "v_B_g02_c02.avi").unlink()
-    index_videos(small, workers=1, progress=False)
+    index_videos(small, workers=1, progress=False, decoder="pyav")
     records = ucf101(small)
     assert [r["name"] for r in records] == ["A/v_A_g02_c02", "B/v_B_g02_c01"]
     assert records.missing == {"A/v_A_g02_c01": "unreadable: is empty (0 bytes)", "B/v_B_g02_c02": "not there"}

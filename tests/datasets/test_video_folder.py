@@ -9,7 +9,7 @@ def test_sub_folders_give_labels_at_any_depth(tmp_path, film, counting):
         film(tmp_path / name, counting[: 5 + n])
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.mp4").write_bytes(b"")
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     records = video_folder(tmp_path)
     assert records.classes == ["broken", "fall", "walk"] and records.benchmark is None
     assert [(r["name"], r["label"], r["group"], len(r["frames"])) for r in records] == [
@@ -27,10 +27,10 @@ def test_sub_folders_give_labels_at_any_depth(tmp_path, film, counting):
 def test_a_flat_folder_has_no_labels_nor_has_a_mixed_one(tmp_path, film, counting):
     film(tmp_path / "a.avi", counting[:5])
     film(tmp_path / "b.avi", counting[:5])
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     assert all("label" not in r for r in video_folder(tmp_path)) and video_folder(tmp_path).classes == []
     film(tmp_path / "walk" / "c.avi", counting[:5])
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     records = video_folder(tmp_path, size=(12, 16))
     assert len(records) == 3 and all("label" not in r for r in records)
     assert records[2]["frames"][[0, 1]].shape == (2, 3, 12, 16)
@@ -45,7 +45,7 @@ def test_a_flat_folder_has_no_labels_nor_has_a_mixed_one(tmp_path, film, countin
 
 def test_it_has_one_list(tmp_path, film, counting):
     film(tmp_path / "a.avi", counting[:5])
-    index_videos(tmp_path, workers=1, progress=False)
+    index_videos(tmp_path, workers=1, progress=False, decoder="pyav")
     assert (video_folder(tmp_path).series, video_folder(tmp_path).split) == (tmp_path.name, None)
     for wrong, found in (
         ({"train": False}, "has no test list: .*"),
@@ -57,7 +57,7 @@ def test_it_has_one_list(tmp_path, film, counting):
 
 
 def test_real_clips_of_many_sizes_and_rates(shared, tmp_path):
-    index_videos(shared / "fight_surv", tmp_path / "i.json", workers=1, progress=False)
+    index_videos(shared / "fight_surv", tmp_path / "i.json", workers=1, progress=False, decoder="pyav")
     records = video_folder(shared / "fight_surv", size=(64, 80), index=tmp_path / "i.json")
     assert len(records) == 32 and records.complete and records.classes == ["fight", "noFight"]
     assert [r["label"] for r in records].count(0) == 16

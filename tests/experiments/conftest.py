@@ -33,5 +33,5 @@ def tiny(tmp_path_factory) -> Path:
     (root / "classInd.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(classes)))
     for part, lines in lists.items():
         (root / f"{part}list01.txt").write_text("\n".join(lines) + "\n")
-    index_videos(root, workers=1, progress=False)
+    index_videos(root, workers=1, progress=False, decoder="pyav")
     return root

@@ -15,7 +15,6 @@ from videossl.experiments.bench.fuzz import (
     bench_fuzz,
     damaged,
     general,
-    in_batches,
     jumped,
     source_of,
     sources,
@@ -62,20 +61,6 @@ def test_each_suffix_is_damaged_as_often(tmp_path):
         path.unlink()
     with pytest.raises(ValueError, match="holds no video file of up to 700 kB"):
         sources(tmp_path)
-
-
-def test_a_process_that_dies_hangs_or_errs_is_blamed_on_one_job_and_the_others_are_done():
-    fine = "{'what': 'fine', 'why': None}"
-    jobs = [
-        *(fine, "__import__('os').abort()", fine, "1 / 0"),
-        *("__import__('time').sleep(600)", "__import__('sys').exit(3)", fine),
-    ]
-    results = dict(in_batches(eval, jobs, batch=5, workers=2, limit=2.0))
-    assert sorted(results) == list(range(7))
-    assert [results[n]["what"] for n in range(7)] == ["fine", "crash", "fine", "bug", "hang", "crash", "fine"]
-    whys = {n: results[n]["why"] for n in (1, 3, 4, 5)}
-    assert whys[1] == "killed by SIGABRT" and whys[5] == "ended with exit status 3"
-    assert whys[3].startswith("ZeroDivisionError: division by zero") and whys[4] == "took more than 2 seconds"
 
 
 def test_a_jump_that_leads_to_other_frames_is_found(shared, tmp_path):

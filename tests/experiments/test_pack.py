@@ -72,6 +72,8 @@ def test_the_command_line_packs_and_refuses_in_one_line(tiny, tmp_path, monkeypa
     for wrong, why in (
         ([*words[:3], "--out", str(tiny / "packed")], "lies in"),
         ([*words, "--step", "0"], "step is 0"),
+        ([*words, "--short", "8"], "packed with short 16 and step 3, but short 8 and step 3 were asked for"),
+        (["videossl", "index", str(tmp_path / "packed"), "--decoder", "opencv"], "holds packed videos"),
         (["videossl", "pack", str(tmp_path / "nowhere"), "--out", str(tmp_path / "p")], "nowhere is not there"),
     ):
         monkeypatch.setattr(sys, "argv", wrong)

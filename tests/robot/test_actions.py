@@ -102,7 +102,7 @@ def test_a_quarter_of_the_groups_is_for_test(tmp_path):
 
 def test_ucf101_reads_it(made, tmp_path):
     index = tmp_path / "index.json"
-    index_videos(made, index, workers=1)
+    index_videos(made, index, workers=1, decoder="pyav")
     train, test = (ucf101(made, split=2, train=train, index=index) for train in (True, False))
     assert len(train) == 60 and len(test) == 15 and train.classes == list(ACTIONS)
     assert {record["group"] for record in test} == {"g02"}
