@@ -6,12 +6,31 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal
 
+from videossl.datasets.comma2k19 import comma2k19
 from videossl.datasets.hmdb51 import hmdb51
+from videossl.datasets.image_folder import image_folder
+from videossl.datasets.kitti_odometry import kitti_odometry
+from videossl.datasets.kitti_raw import kitti_raw
+from videossl.datasets.moving_digits import moving_digits
 from videossl.datasets.records import Records
+from videossl.datasets.sun397 import sun397
 from videossl.datasets.ucf101 import ucf101
 from videossl.datasets.video_folder import video_folder
 
-DATASETS = {function.__name__: function for function in (ucf101, hmdb51, video_folder)}
+DATASETS = {
+    function.__name__: function
+    for function in (
+        ucf101,
+        hmdb51,
+        video_folder,
+        image_folder,
+        sun397,
+        moving_digits,
+        kitti_raw,
+        kitti_odometry,
+        comma2k19,
+    )
+}
 
 
 @dataclass(frozen=True)

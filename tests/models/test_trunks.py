@@ -1,5 +1,6 @@
 """What holds for every trunk."""
 
+import itertools
 import pickle
 from copy import deepcopy
 from functools import cache
@@ -10,13 +11,15 @@ import torch
 from videossl.models.base import Trunk
 from videossl.models.c3d import C3D
 from videossl.models.caffenet import CaffeNet
+from videossl.models.lstm import LSTM, ConvLSTM
 from videossl.models.r3d import R3D, R21D
 from videossl.models.resnet import ResNet
 from videossl.models.s3d import S3D
 from videossl.models.small import Small
 
 FRAME_TRUNKS = [CaffeNet(size=67, widths=(64, 32)), ResNet(18), Small(length=1)]
-TRUNKS = [*FRAME_TRUNKS, R3D(depth=10), R21D(depth=10), S3D(), C3D(), Small()]
+READERS = [LSTM(size=16, units=32, layers=2), ConvLSTM(size=32, widths=(8, 8), kernel=3)]
+TRUNKS = [*FRAME_TRUNKS, R3D(depth=10), R21D(depth=10), S3D(), C3D(), Small(), *READERS]
 every_trunk = pytest.mark.parametrize("config", TRUNKS, ids=str)
 
 
@@ -154,3 +157,15 @@ def test_what_is_no_clip_is_refused(config):
         trunk(clips(1, 0))
     with pytest.raises(ValueError, match=r"uint8: call augment\.pixels"):
         trunk(clips(1, 2).mul(255).byte())
+
+
+@pytest.mark.parametrize("config", [c for c in TRUNKS if c not in READERS], ids=str)
+@pytest.mark.parametrize(("frames", "side"), [(16, 64), (5, 45)])
+def test_stages_get_coarser_and_end_in_the_maps(config, frames, side):
+    trunk = built(config)
+    with torch.no_grad():
+        stages, maps = trunk.stages(clips(2, frames, side, side)), trunk.maps(clips(2, frames, side, side))
+    assert torch.equal(stages[-1], maps) and len(stages) >= 3
+    for fine, coarse in itertools.pairwise(stages):
+        assert fine.shape[:1] == coarse.shape[:1] and fine.shape[2] >= coarse.shape[2]
+        assert fine.shape[3] > coarse.shape[3] and fine.shape[4] > coarse.shape[4]

@@ -63,6 +63,13 @@ class Trunk(nn.Module):
         """The last feature maps: (N, T, 3, H, W), floats in [0, 1], to (N, channels, T', H', W')."""
         raise NotImplementedError(f"{type(self).__name__} has no maps()")
 
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """The last feature maps of each resolution, for decoders: (N, channels, T', H', W') each, the finest first.
+
+        They end in those of `maps`, which are all there is of a trunk that does not tell the others.
+        """
+        return [self.maps(clips)]
+
     def forward(self, clips: Tensor) -> Tensor:
         """Features: (N, T, 3, H, W), floats in [0, 1], to (N, dim); the mean of `maps` if a trunk has no other way."""
         return self.maps(clips).mean((2, 3, 4))
@@ -71,6 +78,18 @@ class Trunk(nn.Module):
 def by_frame(net: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     """A net for images on every frame: (N, T, ...) to (N, T, ...). Each frame counts as an example for batch norm."""
     return net(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+
+
+def before_each(
+    pooling: type[nn.Module] | tuple[type[nn.Module], ...], net: nn.Sequential, maps: Tensor
+) -> list[Tensor]:
+    """What each pooling layer of a chain is given, and the result of the chain."""
+    found = []
+    for layer in net:
+        if isinstance(layer, pooling):
+            found.append(maps)
+        maps = layer(maps)
+    return [*found, maps]
 
 
 class Pool(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from videossl.models.base import KINETICS, Pool, Trunk
+from videossl.models.base import KINETICS, Pool, Trunk, before_each
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class C3DTrunk(Trunk):
     def maps(self, clips: Tensor) -> Tensor:
         """conv5b: (N, T, 3, H, W) to (N, 512, T / 8, H / 16, W / 16), rounded down, but at least 1."""
         return self.net(self.normalise(clips).transpose(1, 2))
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """conv1a, conv2a, conv3b, conv4b and conv5b, with their ReLUs."""
+        return before_each(Pool, self.net, self.normalise(clips).transpose(1, 2))
 
 
 def _convolution(channels: int, width: int) -> list[nn.Module]:

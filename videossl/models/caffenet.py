@@ -10,7 +10,7 @@ from math import ceil
 
 from torch import Tensor, nn
 
-from videossl.models.base import IMAGENET, Trunk, by_frame
+from videossl.models.base import IMAGENET, Trunk, before_each, by_frame
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ class CaffeNetTrunk(Trunk):
     def maps(self, clips: Tensor) -> Tensor:
         """conv5, before pool5: (N, T, 3, H, W) to (N, 256, T, H', W'); 227 pixels to 13."""
         return by_frame(self.convolutions, self.normalise(clips)).transpose(1, 2)
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """conv1, conv2 and conv5: 227 pixels to 55, 27 and 13."""
+        stages = before_each(nn.MaxPool2d, self.convolutions, self.normalise(clips).flatten(0, 1))
+        return [maps.unflatten(0, clips.shape[:2]).transpose(1, 2) for maps in stages]
 
     def forward(self, clips: Tensor) -> Tensor:
         """The last dense layer, mean over the frames: (N, T, 3, H, W) to (N, dim)."""

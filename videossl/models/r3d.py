@@ -75,6 +75,13 @@ class VideoResNetTrunk(Trunk):
 
     def maps(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) to (N, 512, T / 8, H / 16, W / 16), rounded up."""
-        net = self.net
+        return self.stages(clips)[-1]
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """The four residual stages: the first halves height and width, each other halves time as well."""
+        net, stages = self.net, []
         maps = net.stem(self.normalise(clips).transpose(1, 2))
-        return net.layer4(net.layer3(net.layer2(net.layer1(maps))))
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            maps = stage(maps)
+            stages.append(maps)
+        return stages

@@ -44,3 +44,9 @@ class ResNetTrunk(Trunk):
     def maps(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) to (N, dim, T, H / 32, W / 32)."""
         return by_frame(self.net.forward_features, self.normalise(clips)).transpose(1, 2)
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """The four residual stages: height and width over 4, 8, 16 and 32."""
+        frames = self.normalise(clips).flatten(0, 1)
+        stages = self.net.forward_intermediates(frames, indices=[1, 2, 3, 4], intermediates_only=True)
+        return [maps.unflatten(0, clips.shape[:2]).transpose(1, 2) for maps in stages]

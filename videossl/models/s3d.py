@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchvision.models.video import s3d
 
-from videossl.models.base import KINETICS, Pool, Trunk, load_weights
+from videossl.models.base import KINETICS, Pool, Trunk, before_each, load_weights
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,7 @@ class S3DTrunk(Trunk):
     def maps(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) to (N, 1024, T', H', W'): 64 frames of 224 pixels to 8 moments of 7 x 7."""
         return self.net.features(self.normalise(clips).transpose(1, 2))
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """What each pooling is given, and the last maps: height and width over 2, 4, 8, 16 and 32."""
+        return before_each((nn.MaxPool3d, Pool), self.net.features, self.normalise(clips).transpose(1, 2))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videossl.models.base import KINETICS, Trunk, by_frame
+from videossl.models.base import KINETICS, Trunk
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,21 @@ class SmallTrunk(Trunk):
 
     def maps(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) to (N, 8 * width, T / 8, H / 8, W / 8), rounded up; a frame trunk keeps T."""
+        return self.stages(clips)[-1]
+
+    def stages(self, clips: Tensor) -> list[Tensor]:
+        """The first and the second convolution, and the last: height and width over 2, 4 and 8."""
         # Channels last in memory: on a CPU the frame net trains 1.1 times, the clip net 1.3 times as fast.
-        clips = self.normalise(clips)
-        if self.length == 1:
-            return by_frame(lambda x: self.net(x.contiguous(memory_format=torch.channels_last)), clips).transpose(1, 2)
-        return self.net(clips.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
+        maps, by_frame = self.normalise(clips), self.length == 1
+        if by_frame:
+            maps = maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        else:
+            maps = maps.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
+        stages = []
+        for part in (self.net[:3], self.net[3:6], self.net[6:]):
+            maps = part(maps)
+            stages.append(maps)
+        return [m.unflatten(0, clips.shape[:2]).transpose(1, 2) for m in stages] if by_frame else stages
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) to (N, dim)."""
