@@ -30,6 +30,7 @@ from videossl.methods.base import Method, Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.c3d import C3D
 from videossl.models.caffenet import CaffeNet
+from videossl.models.lstm import LSTM, ConvLSTM
 from videossl.models.r3d import R3D, R21D
 from videossl.models.resnet import ResNet
 from videossl.models.s3d import S3D
@@ -47,6 +48,8 @@ TrunkChoice = (
     | Annotated[S3D, subcommand("s3d")]
     | Annotated[C3D, subcommand("c3d")]
     | Annotated[Small, subcommand("small")]
+    | Annotated[LSTM, subcommand("lstm")]
+    | Annotated[ConvLSTM, subcommand("conv-lstm")]
 )
 
 
@@ -59,7 +62,7 @@ class Pretrain:
 
     data: Annotated[Videos, tyro.conf.arg(name="")]
     out: Path = Path("runs/pretrain")  # the run's folder, made anew
-    split: Literal[1, 2, 3] = 1  # whose training list is learned from
+    split: int = 1  # whose training list is learned from
     method: Question = field(default_factory=ShuffleAndLearn)
     trunk: TrunkChoice = field(default_factory=CaffeNet)
     steps: int = 100_000  # in the whole run
@@ -83,7 +86,7 @@ class Pretrain:
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
-        from_one = {"steps": 1, "batch": 1, "repeats": 1, "log": 1, "save": 1, "probes": 1}
+        from_one = {"split": 1, "steps": 1, "batch": 1, "repeats": 1, "log": 1, "save": 1, "probes": 1}
         for name, least in {**from_one, "workers": 0, "seed": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is a whole number from {least}, but {getattr(self, name)} was given")
@@ -160,7 +163,7 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     example = draws[0]  # a wrong record or method shows here, not in a worker
     if fabric.is_global_zero:
         note_length(example, config, trunk.length)
-        open_run(config, listed, train, held_out)
+        open_run(config, method, listed, train, held_out)
     fabric.barrier()
 
     batches = loader(
@@ -184,7 +187,13 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
             if step % config.log == 0 or saving:
                 log.line(step, measure(net, probe, config, fabric) if saving else {})
             if saving and fabric.is_global_zero:
-                parts = {"method": method, "trunk": config.trunk, "net": net, "optimizer": optimizer}
+                parts = {
+                    "method": config.method,
+                    "prepared": method,
+                    "trunk": config.trunk,
+                    "net": net,
+                    "optimizer": optimizer,
+                }
                 origin = {"seed": config.seed, "split": config.split, "seen": seen}
                 checkpoints.save(config.out / "checkpoint.pt", **parts, **origin, step=step)
     result = measure(net, probe, config, fabric)
@@ -211,7 +220,7 @@ def usable(records: Records, method: Method, fabric: Fabric, window: int | None 
             reasons[str(error)] += 1
     if fabric.is_global_zero:
         console.print(records.summary())
-        for reason, count in reasons.items():
+        for reason, count in reasons.items() if kept else ():  # else the error names them
             console.print(f"  {count} of {len(records)} videos are left out of pretraining: {reason}")
     if not kept:
         raise ValueError(f"no video is left to pretrain on: {'; '.join(reasons)}")
@@ -246,7 +255,7 @@ def restore(config: Pretrain, method: Method, net: Net, optimizer: torch.optim.O
     if not (config.out / "checkpoint.pt").exists():
         return 0
     saved = checkpoints.load(config.out)
-    for part, asked in (("method", method), ("trunk", config.trunk)):
+    for part, asked in (("method", config.method), ("prepared", method), ("trunk", config.trunk)):
         if saved[part] != checkpoints.plain(asked):
             raise ValueError(f"{config.out}/checkpoint.pt is of another {part} than config.json: {saved[part]}")
     net.load_state_dict(saved["net"])
@@ -254,7 +263,7 @@ def restore(config: Pretrain, method: Method, net: Net, optimizer: torch.optim.O
     return saved["step"]
 
 
-def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: list[dict]) -> None:
+def open_run(config: Pretrain, method: Method, listed: Records, train: list[dict], held_out: list[dict]) -> None:
     """Make the run's folder and write down what is needed to run it again.
 
     Raises:
@@ -263,6 +272,7 @@ def open_run(config: Pretrain, listed: Records, train: list[dict], held_out: lis
     data = {"name": listed.name, "listed": listed.listed, "train": len(train), "held_out": len(held_out)}
     written = {
         "config": checkpoints.plain(config),
+        "prepared": checkpoints.plain(method),
         "data": {**data, "fingerprint": fingerprint(train), "held_out_fingerprint": fingerprint(held_out)},
         "versions": versions(),
     }

@@ -23,6 +23,7 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 from torchvision.io import encode_jpeg
 from tyro.conf import Positional
 
@@ -44,7 +45,11 @@ from videossl.experiments.runs import read_json, read_log
 from videossl.methods.base import Method
 from videossl.training.checkpoints import restore, write
 
-METRICS = {"video_accuracy": "video", "clip_accuracy": "clip"}
+METRICS = {
+    **{"video_accuracy": "video", "clip_accuracy": "clip"},
+    **{"rho": "ρ, 0 is best, not %", "composed_rho": "ρ composed, not %"},
+    **{"one_view": "one view", "random_view": "two, random", "chosen_view": "two, chosen", "best_view": "two, best"},
+}
 BOOKKEEPING = ("step", "rate", "examples_per_second", "waiting")  # in a line of the log beside losses and metrics
 POINTS = 150  # of a curve: a longer log is averaged over as many equal stretches of steps
 COLOURS = ("#0b559f", "#c1510c", "#2f7d4f", "#7b4fa0", "#7a6a00")  # of curves, and their marks: in charts, in text
@@ -105,6 +110,7 @@ class Run:
     log: list[dict]
     result: dict | None  # result.json, once it is finished
     examples: dict[str, np.ndarray] | None  # examples.npz, of methods that ask for one of a few answers
+    panels: dict[str, np.ndarray] | None  # panels.npz, of methods that make pictures
 
     @property
     def learned(self) -> dict:
@@ -122,9 +128,9 @@ class Run:
 
     @property
     def method(self) -> Method | None:
-        """Its method itself; None where another version wrote it."""
+        """Its method itself, prepared on its records; None where another version wrote it."""
         try:
-            return restore(self.config["config"]["method"])
+            return restore(self.config.get("prepared", self.config["config"]["method"]))
         except ValueError:
             return None
 
@@ -163,7 +169,8 @@ def read_run(folder: Path) -> Run:
     if missing or not {"method", "trunk", "steps"} <= config["config"].keys():
         raise ValueError(f"{folder}/config.json is not of a run of `videossl pretrain`: it lacks what that writes")
     result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
-    return Run(folder, config, read_log(folder / "log.jsonl"), result, read_arrays(folder / "examples.npz"))
+    examples, panels = (read_arrays(folder / name) for name in ("examples.npz", "panels.npz"))
+    return Run(folder, config, read_log(folder / "log.jsonl"), result, examples, panels)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
@@ -201,6 +208,11 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
             examples(name, trunk, shown)
             for (name, trunk), of in series.items()
             if (shown := next((run for run in of if run.examples), None))
+        ],
+        "panels": [
+            panels(name, trunk, shown)
+            for (name, trunk), of in series.items()
+            if (shown := next((run for run in of if run.panels), None))
         ],
         "runs": [details(run) for run in runs],
         "versions": versions([*(run.config for run in runs), *results]),
@@ -271,7 +283,8 @@ def table(dataset: str, results: list[dict], numbers: list[Row]) -> dict:
             }
         )
     chance = [
-        next((r.chance for r in numbers if (r.protocol, r.metric) == c and r.chance is not None), None) for c in columns
+        next((r.chance_words for r in numbers if (r.protocol, r.metric) == c and r.chance is not None), None)
+        for c in columns
     ]
     about = results[0]["dataset"]
     methods = {row.subject.split(",")[0] for row in numbers}
@@ -283,7 +296,7 @@ def table(dataset: str, results: list[dict], numbers: list[Row]) -> dict:
         "columns": [METRICS.get(metric, metric) for _, metric in columns],
         "firsts": [n for n, c in enumerate(columns) if n and c[0] != columns[n - 1][0]],
         "body": body,
-        "chance": [None if value is None else percent(value) for value in chance],
+        "chance": chance,
         "published": [
             {
                 "name": p.subject,
@@ -342,7 +355,9 @@ def settings(groups: dict[Group, list[list[dict]]]) -> list[str]:
 def fields(config: dict, without: tuple[str, ...] = ()) -> str:
     """A configuration's fields that are not None, in words."""
     chosen = {k: v for k, v in config.items() if v is not None and k not in ("is", *without)}
-    return ", ".join(f"{k} {' '.join(map(str, v)) if isinstance(v, list) else v}" for k, v in chosen.items())
+    words = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in chosen.items()}
+    inner = {k: f"({fields(v, without)})" for k, v in chosen.items() if isinstance(v, dict)}
+    return ", ".join(f"{k} {v}" for k, v in (words | inner).items())
 
 
 def videos(results: list[dict]) -> list[dict]:
@@ -477,7 +492,9 @@ def heat_map(counts: np.ndarray, classes: list[str]) -> str:
 def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
     """How well each of these runs answers its own question on held-out videos, and their mean."""
     chance = next((run.chance for run in runs if run.chance), {})
-    metrics = list(chance)
+    measured = next((run.measured for run in runs if run.measured), {})
+    others = [name.removeprefix("held_out_") for name in measured if name.startswith("held_out_")]
+    metrics = list(chance) + [name for name in others if name not in chance and name != "loss"]
     lines = []
     for run in runs:
         speed = [line["examples_per_second"] for line in run.log]
@@ -491,7 +508,9 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
                 "steps": f"{steps:,}" if done >= steps else f"{done:,} of {steps:,}",
                 "videos": f"{run.config['data'].get('train')} + {run.config['data'].get('held_out')}",
                 "loss": f"{run.measured['held_out_loss']:.3f}" if run.measured else None,
-                "scores": [percent(run.measured[f"held_out_{m}"]) if run.measured else None for m in metrics],
+                "scores": [
+                    written(run.measured[f"held_out_{m}"], m in chance) if run.measured else None for m in metrics
+                ],
                 "speed": f"{statistics.median(speed):,.0f}" if speed else None,
                 "waiting": f"{100 * statistics.fmean(waiting):.0f}" if waiting else None,
             }
@@ -499,12 +518,12 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
     finished = [run.measured for run in runs if run.measured]
     means = None
     if len(finished) > 1:
-        means = [spread([result[f"held_out_{m}"] for result in finished]) for m in metrics]
+        means = [spread([result[f"held_out_{m}"] for result in finished], m in chance) for m in metrics]
     return {
         "name": name,
         "trunk": trunk,
-        "metrics": [m.replace("_", " ") for m in metrics],
-        "chance": [percent(chance[m]) for m in metrics],
+        "metrics": [m.replace("_", " ") + ", %" * (m in chance) for m in metrics],
+        "chance": [percent(chance[m]) if m in chance else None for m in metrics],
         "lines": lines,
         "means": means,
         "data": ", ".join(dict.fromkeys(run.config["data"]["name"] for run in runs)),
@@ -512,9 +531,14 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
     }
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation of shares, in per cent."""
-    return f"{percent(statistics.fmean(values))} ± {percent(statistics.stdev(values))}"
+def written(value: float, share: bool) -> str:
+    """A metric: a share in per cent, any other number as it is."""
+    return percent(value) if share else f"{value:.4g}"
+
+
+def spread(values: list[float], share: bool) -> str:
+    """Mean and standard deviation."""
+    return f"{written(statistics.fmean(values), share)} ± {written(statistics.stdev(values), share)}"
 
 
 def curves(series: dict[tuple[str, str], list[Run]]) -> dict | None:
@@ -614,6 +638,15 @@ def examples(name: str, trunk: str, run: Run) -> dict:
     return {"name": name, "trunk": trunk, "run": run.folder.name, "shown": shown, "right": f"{right} of {len(shown)}"}
 
 
+def panels(name: str, trunk: str, run: Run) -> dict:
+    """The pictures that a run made of held-out examples, beside what it was shown and the truth, moving."""
+    count = len(next(iter(run.panels.values())))
+    shown = [
+        [{"title": title, "picture": moving(clips[n])} for title, clips in run.panels.items()] for n in range(count)
+    ]
+    return {"name": name, "trunk": trunk, "run": run.folder.name, "shown": shown}
+
+
 def details(run: Run) -> dict:
     """A run's configuration, for who wants to run it again."""
     return {
@@ -638,6 +671,16 @@ def versions(contents: list[dict]) -> list[tuple[str, str]]:
 def jpeg(picture: np.ndarray) -> str:
     """A data URI of a picture, (C, H, W) uint8, grey or red, green, blue."""
     return uri("image/jpeg", encode_jpeg(torch.from_numpy(np.ascontiguousarray(picture)), quality=88).numpy().tobytes())
+
+
+def moving(clip: np.ndarray, height: int = 96, pause: int = 160) -> str:
+    """A data URI of a clip, (T, C, H, W) uint8, grey or colour, that plays without end, `pause` milliseconds a frame."""
+    size = round(height * clip.shape[3] / clip.shape[2]), height
+    colours = np.broadcast_to(clip, (len(clip), 3, *clip.shape[2:])).transpose(0, 2, 3, 1)
+    first, *others = (Image.fromarray(frame).resize(size, Image.Resampling.NEAREST) for frame in colours)
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=others, duration=pause, loop=0, quality=80)
+    return uri("image/webp", file.getvalue())
 
 
 def svg(figure: Figure) -> str:

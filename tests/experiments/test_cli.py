@@ -80,8 +80,9 @@ def test_scripts_say_what_is_wrong_in_one_line_too():
 def test_a_video_that_cannot_be_read_is_named_in_one_line_by_workers_too(refused, tiny, tmp_path):
     root = tmp_path / "videos"
     shutil.copytree(tiny, root)
-    options = ["--method.far", "4", "--method.near", "2", "--size", "32", "32", "--held-out", "0", "--batch", "12"]
-    options += ["--steps", "2", "--accelerator", "cpu", "trunk:small", "--trunk.size", "28", "--trunk.width", "4"]
+    options = ["--size", "32", "32", "--held-out", "0", "--batch", "12", "--steps", "2", "--accelerator", "cpu"]
+    options += ["method:shuffle-and-learn", "--method.far", "4", "--method.near", "2"]
+    options += ["trunk:small", "--trunk.size", "28", "--trunk.width", "4"]
     said = []
     video = root / "Down/v_Down_g05_c01.avi"
     stat = video.stat()

@@ -307,10 +307,10 @@ def test_two_processes_pretrain_and_evaluate(tiny, run, tmp_path):
     common = ["--root", str(tiny), "--size", "32", "32", "--workers", "0", "--accelerator", "cpu", "--devices", "2"]
     short = ["--steps", "4", "--batch", "8", "--log", "2", "--save", "4", "--probes", "8", "--held-out", "0.2"]
     trunk = ["--trunk.length", "1", "--trunk.width", "4", "--trunk.size", "28"]
-    method = ["--method.far", "4", "--method.near", "2", "--method.jitter", "1"]
+    method = ["method:shuffle-and-learn", "--method.far", "4", "--method.near", "2", "--method.jitter", "1"]
     out = str(tmp_path / "two")
     done = subprocess.run(
-        [*command, "pretrain", *common, *short, *method, "--out", out, "trunk:small", *trunk],
+        [*command, "pretrain", *common, *short, "--out", out, *method, "trunk:small", *trunk],
         capture_output=True,
         text=True,
     )

@@ -416,3 +416,23 @@ def test_published_numbers_are_those_of_the_paper():
     assert printed["random initialisation", "HMDB51", (1, 2, 3)] == 13.3
     assert all(p.source and 0 < p.percent < 100 for p in PUBLISHED)
     assert all(re.fullmatch(r"\w+", p.method) for p in PUBLISHED)
+
+
+def test_pictures_that_a_net_made_are_shown_moving_beside_the_truth_and_numbers_without_chance_as_they_are(tmp_path):
+    folder = run(tmp_path / "prediction")
+    result = {
+        "held_out_loss": 0.4,
+        "held_out_future_mse": 0.01234,
+        "held_out_copy_mse": 0.05,
+        "chance": {},
+        "videos": 6,
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    rng = np.random.default_rng(0)
+    clips = {
+        name: rng.integers(0, 256, (2, 5, channels, 24, 32), np.uint8) for name, channels in (("truth", 3), ("own", 1))
+    }
+    np.savez_compressed(folder / "panels.npz", **clips)
+    page = report(Report((folder,), tmp_path / "page.html")).read_text()
+    assert page.count("data:image/webp") == 4 and page.count("<figcaption>truth</figcaption>") == 2
+    assert "future mse" in page and "0.01234" in page

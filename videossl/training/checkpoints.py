@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from videossl.methods.base import Net
 from videossl.models.base import Trunk
 
 
@@ -114,6 +115,15 @@ def load(path: Path) -> dict:
 def untrained(config: Any) -> Any:
     """A trunk's config without a file of weights: what builds it where those are not wanted, or loaded next."""
     return dataclasses.replace(config, weights=None) if hasattr(config, "weights") else config
+
+
+def load_net(path: Path) -> tuple[Any, Net]:
+    """The method that a run asked, as `prepare` left it, and the net that it trained, in eval mode."""
+    content = load(path)
+    method = restore(content["prepared"])
+    net = method.build(untrained(restore(content["trunk"])).build())
+    net.load_state_dict(content["net"])
+    return method, net.eval()
 
 
 def load_trunk(path: Path) -> Trunk:
