@@ -1,5 +1,8 @@
 """What holds for every method that the command line offers."""
 
+import copy
+from itertools import islice
+
 import pytest
 import torch
 
@@ -21,3 +24,25 @@ def test_every_method_runs_two_steps_and_workers_change_nothing(kind, counting, 
         learning = fit(net, batches, torch.optim.SGD(net.parameters(), lr=0.01), 2, cosine(0.01))
         losses[workers] = [metrics["loss"].item() for _, metrics in learning]
     assert len(losses[0]) == 2 and losses[0] == losses[2]
+
+
+@pytest.mark.parametrize("kind", questions())
+def test_every_method_goes_on_where_it_was_stopped_to_the_same_losses(kind, counting, tiny):
+    records = [{**counting(frames), "name": f"counting{frames}"} for frames in (120, 150, 200)]
+    method = kind().prepare(records) if hasattr(kind, "prepare") else kind()
+
+    def run(seed: int, start: int, stop: int, states: tuple[dict, dict] | None = None) -> tuple[list[float], tuple]:
+        torch.manual_seed(seed)
+        net = method.build(tiny())
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        if states is not None:
+            net.load_state_dict(states[0])
+            optimizer.load_state_dict(states[1])
+        batches = loader(Draws(records, method.sample, 0), 4, start=start)
+        steps = islice(fit(net, batches, optimizer, 3, cosine(0.01), start=start), stop - start)
+        losses = [metrics["loss"].item() for _, metrics in steps]
+        return losses, copy.deepcopy((net.state_dict(), optimizer.state_dict()))
+
+    whole, _ = run(0, 0, 3)
+    begun, states = run(0, 0, 2)
+    assert begun + run(1, 2, 3, states)[0] == whole

@@ -1,0 +1,368 @@
+"""Every video method shown to learn, on made and on real videos, beside random weights and trivial answers.
+
+    python -m videossl.experiments.video_methods --real ceiling_actions --kitti kitti_odometry
+
+Each method pretrains a small trunk in as many steps as the others. It is asked its own question on held-out videos, and
+again with its shortcut closed: on test videos that stand still, or with other fields. Its features are scored by the
+protocols that suit the data. What is done is not done again, so a command that was stopped goes on. OUT holds
+video_methods.json with all numbers, and a report.html for each world.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import tyro
+from rich.table import Table
+from torch.utils.data import default_collate
+
+from videossl.datasets.index import index_videos
+from videossl.evaluation.equivariance import EquivarianceError
+from videossl.evaluation.finetune import FineTune
+from videossl.evaluation.knn import KNN
+from videossl.evaluation.next_best_view import NextBestView
+from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.views import Views
+from videossl.experiments.cli import one_line_errors
+from videossl.experiments.comparison import Clock, pretrained
+from videossl.experiments.console import console
+from videossl.experiments.data import Videos
+from videossl.experiments.devices import Devices
+from videossl.experiments.evaluate import Evaluate, score
+from videossl.experiments.pretrain import Pretrain, measure, usable
+from videossl.experiments.report import Report, report
+from videossl.experiments.results import rows
+from videossl.experiments.runs import read_json, versions, write_json
+from videossl.methods.base import Method, Net
+from videossl.methods.clip_order import ClipOrder
+from videossl.methods.ego_motion import EgoMotion
+from videossl.methods.equivariance import Equivariance
+from videossl.methods.frame_prediction import FramePrediction
+from videossl.methods.parts import standing_still
+from videossl.methods.sequence_sorting import OPN
+from videossl.methods.shuffle_and_learn import ShuffleAndLearn
+from videossl.methods.temporal_coherence import DrLIM, TemporalCoherence
+from videossl.methods.tracking import Tracking
+from videossl.methods.video_autoencoder import VideoAutoencoder
+from videossl.methods.voxel2voxel import Voxel2Voxel
+from videossl.models.lstm import LSTM
+from videossl.models.small import Small
+from videossl.robot.actions import SimulateActions, simulate_actions
+from videossl.robot.driving import SimulateDriving, simulate_driving
+from videossl.robot.scenes import SimulateScenes, simulate_scenes
+from videossl.training.checkpoints import load_net, plain
+from videossl.training.draws import Draws
+
+ENGINE = Devices(accelerator="cpu", threads=1)  # nets this small gain nothing from more, and workers decode beside them
+BATCH = 32  # examples in a step of pretraining
+DRIFT = (1.0, 0.0, -1.0)  # grey levels that red, green and blue gain a frame where videos stand still
+
+
+@dataclass(frozen=True)
+class VideoMethods:
+    """Pretrain by every video method, and compare with random weights, trivial answers and closed shortcuts."""
+
+    out: Path = Path("runs/video_methods")
+    real: Path | None = None  # labelled real videos in UCF101's layout, such as ceiling_actions; None leaves them out
+    kitti: Path | None = None  # KITTI odometry, on which nets that learned from simulated drives are asked as well
+    only: tuple[str, ...] = ()  # worlds, such as digits; none named: all
+    seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
+    steps: int = 600  # of pretraining
+    groups: int = 60  # of simulated actors; each has a video of every of the 15 actions
+    drives: int = 80  # simulated
+    epochs: int = 20  # of fine-tuning
+    workers: int = 2  # processes that simulate and decode
+
+    def __post_init__(self):
+        if unknown := set(self.only) - WORLDS.keys():
+            raise ValueError(f"there is no world {min(unknown)!r}; there are: {', '.join(WORLDS)}")
+
+
+class Entry(NamedTuple):
+    """A method with the fields that suit such videos, and by what it is told whether it answers its own question."""
+
+    method: Method
+    trunk: Small | LSTM
+    metric: str = "accuracy"
+    trivial: str | None = None  # the same metric of the trivial answer, where that depends on the example; None: chance
+    steps: float = 1.0  # of pretraining, as a share of what others get
+    rate: float = 2e-3  # peak learning rate of AdamW
+    closed: dict | None = (
+        None  # fields that close the shortcut; None: videos that stand still, but for drifting colours
+    )
+
+
+class World(NamedTuple):
+    """Videos to learn from, the methods that are asked of them, and on what their features are scored."""
+
+    videos: Videos
+    methods: dict[str, Entry]
+    scored: tuple[Callable[[Path, Path, int], Evaluate], ...] = ()  # run, folder for scores and seed -> what to score
+    elsewhere: Videos | None = None  # real videos on which the nets are asked their own question, too
+    split: int = 1  # of the videos
+
+
+def run(config: VideoMethods) -> dict:
+    """Do what has not been done yet; returns what it writes."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    clock, found = Clock(), {}
+    command = "python -m videossl.experiments.video_methods"
+    for name in config.only or WORLDS:
+        clock.start(name, name)
+        world = WORLDS[name](config)
+        if world is None:
+            console.print(f"{name}: left out, since no folder was given")
+            continue
+        found[name] = study(name, world, config)
+        show(name, world, found[name])
+        clock.stop()
+        content = {"command": command, "config": plain(config), "worlds": found, "seconds": clock.seconds}
+        write_json(config.out / "video_methods.json", content | {"versions": versions()})
+    console.print(f"all numbers: {config.out}/video_methods.json")
+    return found
+
+
+def study(name: str, world: World, config: VideoMethods) -> dict:
+    """What came of the methods of one world: of each its own question, and the "scores" of all and of random trunks."""
+    folder, found, results, runs = config.out / name, {}, [], []
+    for title, entry in world.methods.items():
+        console.print(f"[bold]{name}: {title}[/bold]")
+        mine = []
+        for seed in config.seeds:
+            mine.append(
+                pretrained(pretraining(world, entry, seed, folder / f"{title.replace(' ', '_')}-{seed}", config))
+            )
+            for number, evaluation in enumerate(world.scored):
+                out = (
+                    folder / f"evaluation{number}-{entry.trunk.length}"
+                )  # a random trunk is scored once for all methods
+                results += score(evaluation(mine[-1], out, seed))
+        asked = [asked_again(world, entry, path, config) for path in mine]
+        found[title] = gathered(
+            [{"held out": read_json(path / "result.json"), **a} for path, a in zip(mine, asked, strict=True)]
+        )
+        runs += mine
+    report(Report(tuple(runs), folder / "report.html"))
+    return {"methods": found, "scores": [plain(row) for row in rows(results)]}
+
+
+def pretraining(world: World, entry: Entry, seed: int, folder: Path, config: VideoMethods) -> Pretrain:
+    """The same for all methods but for their fields, their trunk and what makes them slow."""
+    steps = round(entry.steps * config.steps)
+    return Pretrain(
+        world.videos,
+        folder,
+        method=entry.method,
+        trunk=entry.trunk,
+        split=world.split,
+        steps=steps,
+        batch=BATCH,
+        optimizer="adamw",
+        rate=entry.rate,
+        drops=(),
+        decay=0.05,
+        clip=1.0,
+        seed=seed,
+        workers=config.workers,
+        save=max(10, steps // 20 * 10),
+        engine=ENGINE,
+    )
+
+
+def asked_again(world: World, entry: Entry, path: Path, config: VideoMethods) -> dict[str, dict]:
+    """A run's own question on test videos with the shortcut closed, on real videos, and of each predicted frame."""
+    method, net = load_net(path)
+    fabric = ENGINE.launch()
+    plan = pretraining(world, entry, 0, path, config)
+    test = usable(world.videos.records(False, world.split, net.trunk.resize), method, fabric)
+    if entry.closed is None:
+        closed, records = method, [standing_still(record, DRIFT) for record in test]
+    else:
+        closed, records = replace(method, **entry.closed), test
+    found = {"shortcut closed": measure(net, Draws(records, closed.sample, 0), plan, fabric)}
+    if world.elsewhere is not None:
+        real = usable(world.elsewhere.records(True, 1, net.trunk.resize), method, fabric)
+        found["elsewhere"] = measure(net, Draws(real, method.sample, 0), plan, fabric)
+    if hasattr(net, "steps"):
+        found["steps"] = by_step(net, Draws(test, method.sample, 0))
+    return found
+
+
+@torch.no_grad()
+def by_step(net: Net, draws: Draws, batches: int = 8) -> dict[str, list[float]]:
+    """What a net that predicts frames scores for each of them, on some examples."""
+    found = [net.steps(default_collate([draws[BATCH * n + k] for k in range(BATCH)])) for n in range(batches)]
+    return {name: torch.stack([one[name] for one in found]).mean(0).tolist() for name in found[0]}
+
+
+def gathered(found: list[dict]) -> dict:
+    """Dicts of the same keys as one dict, of lists."""
+    if isinstance(found[0], dict):
+        return {key: gathered([one[key] for one in found]) for key in found[0]}
+    return found
+
+
+def show(name: str, world: World, found: dict) -> None:
+    """Two tables: each method's own question, and what its features are good for."""
+    table = Table("own question", "metric", "held out", "trivial answer", "shortcut closed", "elsewhere")
+    table.title, table.title_justify = name, "left"
+    for title, entry in world.methods.items():
+        asked, key = found["methods"][title], f"held_out_{entry.metric}"
+        if entry.trivial is None:
+            trivial = spread(asked["held out"]["chance"].get(entry.metric, [float("nan")]))
+        else:
+            trivial = spread(asked["held out"][f"held_out_{entry.trivial}"])
+        others = (
+            spread(asked[part][key]) if key in asked.get(part, {}) else "" for part in ("shortcut closed", "elsewhere")
+        )
+        table.add_row(title, entry.metric, spread(asked["held out"][key]), trivial, *others)
+    console.print(table)
+    scores = [row for row in found["scores"] if row["headline"]]
+    columns = list(dict.fromkeys((row["protocol"], row["metric"]) for row in scores))
+    table = Table("", *(f"{protocol}: {metric.replace('_', ' ')}" for protocol, metric in columns))
+    for subject in dict.fromkeys((row["subject"], row["trunk"]) for row in scores):
+        cells = {(r["protocol"], r["metric"]): r for r in scores if (r["subject"], r["trunk"]) == subject}
+        values = (cells.get(column) for column in columns)
+        table.add_row(", ".join(subject), *(value_of(v) if v else "" for v in values))
+    console.print(table)
+
+
+def value_of(row: dict) -> str:
+    """A score and its spread over seeds."""
+    return f"{row['mean']:.3f}" + (f" ± {row['spread']:.3f}" if row["spread"] is not None else "")
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{deviation}"
+
+
+SORTING = {"jitter": 2, "dropout": 0.0, "pairs": "difference"}  # heads that learn within minutes (README)
+PREDICTION = {"past": 5, "future": 5, "conditional": "neither", "loss": "squared", "size": 32, "units": 256}
+VOXELS = {
+    "length": 4,
+    "stride": 3,
+    "channels": 16,
+    "skips": 0,
+    "onto": True,
+}  # with skips the trunk learns less (README)
+
+
+def action_methods(stride: int, size: int) -> dict[str, Entry]:
+    """What is asked of videos of actions: `stride` frames are as far apart as a movement takes to be seen."""
+    frames, clips = Small(length=1, size=size), Small(length=4, size=size)
+    near = ShuffleAndLearn(4 * stride // 3, stride + 1, negatives=0.5, jitter=2, head="pairs")
+    return {
+        "Shuffle and Learn": Entry(near, frames),
+        "OPN": Entry(OPN(gap=stride, region=1.0, slack=8, fc7=128, **SORTING), frames),
+        "clip order": Entry(ClipOrder(length=1, gap=stride - 1, pair=128, **SORTING), frames),
+        "frame prediction": Entry(FramePrediction(stride=stride, **PREDICTION), frames, "future_mse", "copy_mse"),
+        "tracking": Entry(Tracking(frames=12, moved=0.25), frames, steps=0.4, closed={"background": True}),
+        "video autoencoder": Entry(VideoAutoencoder(length=4, stride=stride, width=16), clips, "mse", "mean_mse"),
+        "colour": Entry(Voxel2Voxel("colour", **VOXELS), clips, "mse", "grey_mse"),
+        "future voxels": Entry(Voxel2Voxel("future", **VOXELS), clips, "mse", "copy_mse"),
+    }
+
+
+def simulated_actions(config: VideoMethods) -> World:
+    """PyBullet's humanoid in 15 actions."""
+    folder = config.out / "actions"
+    simulate_actions(SimulateActions(folder, config.groups, frames=48, size=56, workers=config.workers))
+    index_videos(folder, workers=config.workers, decoder="pyav")  # not by speed: the same pixels on every machine
+    videos = Videos(folder, size=(56, 56))
+    return World(videos, action_methods(3, 48), (partial(score_actions, videos, config, 5),))
+
+
+def real_actions(config: VideoMethods) -> World | None:
+    """The folder of real videos, if one was given."""
+    if config.real is None:
+        return None
+    index = config.out / "real.json"
+    index_videos(config.real, index, workers=config.workers, decoder="pyav")
+    videos = Videos(config.real, index=index)
+    return World(videos, action_methods(4, 64), (partial(score_actions, videos, config, None),))
+
+
+def score_actions(
+    videos: Videos, config: VideoMethods, labels: int | None, path: Path, out: Path, seed: int
+) -> Evaluate:
+    """A run beside a random trunk, by the protocols that need labels."""
+    views, clips = Views(clips=8, crops=1), Views(clips=4, length=4, stride=4, crops=1)
+    return Evaluate(
+        (str(path), "random"),
+        videos,
+        protocols=("knn", "linear", "finetune"),
+        seeds=(seed,),
+        out=out,
+        workers=config.workers,
+        knn=KNN(views=views),
+        linear=LinearProbe(labels=labels, penalty=0.01, views=views),
+        finetune=FineTune(epochs=config.epochs, batch=15, rate=2e-3, head=50.0, labels=labels, views=clips),
+        engine=ENGINE,
+    )
+
+
+def simulated_drives(config: VideoMethods) -> World:
+    """Streets in KITTI's layout, and 16 kinds of scenes in SUN397's."""
+    drives, scenes = config.out / "drives", config.out / "scenes"
+    simulate_driving(SimulateDriving(drives, config.drives, size=(60, 100), workers=config.workers))
+    simulate_scenes(SimulateScenes(scenes, size=(48, 64), workers=config.workers))
+    videos, pictures = (Videos(folder, dataset=name) for folder, name in ((drives, "kitti_raw"), (scenes, "sun397")))
+    trunk = Small(length=1, grid=3)  # where things are tells how the camera moves
+    few = Equivariance(gap=5, patterns=4, mirror=True, pull=3.0)
+    motion = EgoMotion(head="match", norm=True, mirror=True, dropout=0.2)
+    methods = {
+        "equivariance": Entry(few, trunk, rate=5e-3),
+        "equivariance and DrLIM": Entry(replace(few, drlim=0.1), trunk, rate=5e-3),
+        "ego-motion, classified": Entry(motion, trunk, "accuracy", "frequent_accuracy"),
+        "temporal coherence": Entry(TemporalCoherence(near=5), trunk),
+        "DrLIM": Entry(DrLIM(near=5), trunk),
+    }
+    scored = (partial(score_drives, videos, config), partial(score_scenes, pictures, config))
+    real = None if config.kitti is None else Videos(config.kitti, dataset="kitti_odometry", size=(60, 198))
+    return World(videos, methods, scored, real)
+
+
+def score_drives(videos: Videos, config: VideoMethods, path: Path, out: Path, seed: int) -> Evaluate:
+    """A run beside a random trunk, by what motion does to features."""
+    error = EquivarianceError(pairs=200)
+    protocols, view = ("equivariance", "next_best_view"), NextBestView(error)
+    trunks, options = (str(path), "random"), {"seeds": (seed,), "out": out, "workers": config.workers}
+    return Evaluate(trunks, videos, protocols, **options, equivariance=error, next_best_view=view, engine=ENGINE)
+
+
+def score_scenes(pictures: Videos, config: VideoMethods, path: Path, out: Path, seed: int) -> Evaluate:
+    """A run beside a random trunk, on scenes with 6 labelled pictures a class."""
+    trunks, options = (str(path), "random"), {"seeds": (seed,), "out": out, "workers": config.workers}
+    return Evaluate(
+        trunks, pictures, ("knn", "linear"), **options, linear=LinearProbe(labels=6, penalty=0.01), engine=ENGINE
+    )
+
+
+def moving(config: VideoMethods) -> World:
+    """Two digits that move, as in Srivastava et al., at half the size."""
+    lstm = LSTM(size=32, units=256)
+    predicted = ("future_mse", "copy_mse")
+    methods = {
+        "composite LSTM": Entry(FramePrediction(conditional="neither"), lstm, *predicted),
+        "future predictor": Entry(FramePrediction(reconstruct=False, conditional="neither"), lstm, *predicted),
+    }
+    return World(Videos(dataset="moving_digits", size=(32, 32)), methods, split=2)
+
+
+WORLDS = {
+    "simulated_actions": simulated_actions,
+    "real_actions": real_actions,
+    "simulated_drives": simulated_drives,
+    "moving_digits": moving,
+}
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        run(tyro.cli(VideoMethods))
