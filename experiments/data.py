@@ -48,7 +48,13 @@ class Videos:
         read = DATASETS[self.dataset]
         if self.root is None and signature(read).parameters["root"].default is Parameter.empty:
             raise ValueError(f"{self.dataset} is read from a folder: give it with --root")
-        return read(self.root, split=split, train=train, size=self.size or size, lists=self.lists, index=self.index)
+        records = read(self.root, split=split, train=train, size=self.size or size, lists=self.lists, index=self.index)
+        for record in records:
+            if lacking := [key for key in ("frames", "name", "group") if key not in record]:
+                raise ValueError(
+                    f"records of {self.dataset} lack {' and '.join(lacking)}: {record.get('name', record)}"
+                )
+        return records
 
 
 def content(record: dict) -> str:

@@ -35,7 +35,7 @@ class Devices:
                 devices=self.devices,
                 num_nodes=self.num_nodes,
                 precision=self.precision,
-                strategy=self.strategy,
+                strategy=self._strategy(),
             )
         except (RuntimeError, MisconfigurationException) as error:
             raise ValueError(
@@ -43,3 +43,9 @@ class Devices:
             ) from error
         fabric.launch()
         return fabric
+
+    def _strategy(self) -> str:
+        """As asked for; of several processes ddp that bears layers without a gradient, such as CaffeNet's after its maps."""
+        gpus = torch.cuda.device_count() if self.accelerator in ("auto", "cuda") else 1
+        several = self.num_nodes > 1 or (gpus if self.devices == "auto" else self.devices) > 1
+        return "ddp_find_unused_parameters_true" if several or self.strategy == "ddp" else self.strategy

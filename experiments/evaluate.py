@@ -42,8 +42,7 @@ class Evaluate:
 
     trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
     data: Annotated[Videos, tyro.conf.arg(name="")]
-    # Some of knn retrieval linear finetune equivariance next_best_view; where none is named, all that suit the records.
-    protocols: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()  # names of those below, such as knn; none named: all that suit the records
     splits: tuple[int, ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
     seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
     out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given

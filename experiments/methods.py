@@ -13,7 +13,12 @@ def questions() -> tuple[type, ...]:
     """The frozen dataclasses there that can `sample` and `build`, sorted by the names of their files."""
     found = []
     for module in sorted(info.name for info in pkgutil.iter_modules(videossl.methods.__path__, "videossl.methods.")):
-        for item in vars(importlib.import_module(module)).values():
+        try:
+            members = vars(importlib.import_module(module)).values()
+        except ImportError as error:
+            error.add_note(f"while looking for methods in {module}")
+            raise
+        for item in members:
             ours = isinstance(item, type) and item.__module__ == module and dataclasses.is_dataclass(item)
             if ours and hasattr(item, "sample") and hasattr(item, "build"):
                 found.append(item)

@@ -296,7 +296,7 @@ def measure(net: Net, probe: Draws | None, config: Pretrain, fabric: Fabric) -> 
     if probe is None:
         return {}
     batch = max(1, config.batch // fabric.world_size)
-    sums = Counter()
+    sums, training = Counter(), net.training
     net.eval()
     for first in range(0, config.probes, batch):
         examples = [probe[n] for n in range(first, min(first + batch, config.probes))]
@@ -304,7 +304,7 @@ def measure(net: Net, probe: Draws | None, config: Pretrain, fabric: Fabric) -> 
             loss, metrics = net(fabric.to_device(default_collate(examples)))
         for name, value in {"loss": loss, **metrics}.items():
             sums[f"held_out_{name}"] += value.item() * len(examples)
-    net.train()
+    net.train(training)
     return {name: total / config.probes for name, total in sums.items()}
 
 

@@ -2,13 +2,14 @@
 
     python -m videossl.experiments.video_methods --real ceiling_actions --kitti kitti_odometry
 
-Each method pretrains a small trunk in as many steps as the others. It is asked its own question on held-out videos, and
-again with its shortcut closed: on test videos that stand still, or with other fields. Its features are scored by the
-protocols that suit the data. What is done is not done again, so a command that was stopped goes on. OUT holds
+Each method pretrains a small trunk, in as many steps as the others where nothing else is said. It is asked its own
+question on held-out and on test videos, beside the trivial answer, and again with its shortcut closed: on test videos that
+stand still but for drifting colours, or with other fields. Its features are scored by the protocols that suit the data. What is done is not done again, so a command that was stopped goes on. OUT holds
 video_methods.json with all numbers, and a report.html for each world.
 """
 
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,17 +23,19 @@ from torch.utils.data import default_collate
 
 from videossl.datasets.index import index_videos
 from videossl.evaluation.equivariance import EquivarianceError
+from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.views import Views
 from videossl.experiments.cli import one_line_errors
-from videossl.experiments.comparison import Clock, pretrained
+from videossl.experiments.comparison import pretrained
 from videossl.experiments.console import console
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate, score
+from videossl.experiments.pictures import same_motion
 from videossl.experiments.pretrain import Pretrain, measure, usable
 from videossl.experiments.report import Report, report
 from videossl.experiments.results import rows
@@ -54,7 +57,7 @@ from videossl.models.small import Small
 from videossl.robot.actions import SimulateActions, simulate_actions
 from videossl.robot.driving import SimulateDriving, simulate_driving
 from videossl.robot.scenes import SimulateScenes, simulate_scenes
-from videossl.training.checkpoints import load_net, plain
+from videossl.training.checkpoints import load_net, load_trunk, plain
 from videossl.training.draws import Draws
 
 ENGINE = Devices(accelerator="cpu", threads=1)  # nets this small gain nothing from more, and workers decode beside them
@@ -69,7 +72,8 @@ class VideoMethods:
     out: Path = Path("runs/video_methods")
     real: Path | None = None  # labelled real videos in UCF101's layout, such as ceiling_actions; None leaves them out
     kitti: Path | None = None  # KITTI odometry, on which nets that learned from simulated drives are asked as well
-    only: tuple[str, ...] = ()  # worlds, such as digits; none named: all
+    only: tuple[str, ...] = ()  # worlds; none named: all
+    methods: tuple[str, ...] = ()  # of those worlds, by their names in the tables; none named: all
     seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
     steps: int = 600  # of pretraining
     groups: int = 60  # of simulated actors; each has a video of every of the 15 actions
@@ -89,11 +93,10 @@ class Entry(NamedTuple):
     trunk: Small | LSTM
     metric: str = "accuracy"
     trivial: str | None = None  # the same metric of the trivial answer, where that depends on the example; None: chance
+    closed_metric: str | None = None  # measured with the shortcut closed; None: the trivial answer is the control
     steps: float = 1.0  # of pretraining, as a share of what others get
     rate: float = 2e-3  # peak learning rate of AdamW
-    closed: dict | None = (
-        None  # fields that close the shortcut; None: videos that stand still, but for drifting colours
-    )
+    closed: dict | None = None  # fields that close it; None: videos that stand still are asked about
 
 
 class World(NamedTuple):
@@ -104,26 +107,35 @@ class World(NamedTuple):
     scored: tuple[Callable[[Path, Path, int], Evaluate], ...] = ()  # run, folder for scores and seed -> what to score
     elsewhere: Videos | None = None  # real videos on which the nets are asked their own question, too
     split: int = 1  # of the videos
+    picture: Callable[[Path, Path], dict] | None = (
+        None  # the first run and the PNG to draw -> what it shows, in numbers
+    )
 
 
 def run(config: VideoMethods) -> dict:
-    """Do what has not been done yet; returns what it writes."""
+    """Do what has not been done yet; returns what is found of all worlds, those of earlier starts with them."""
     config.out.mkdir(parents=True, exist_ok=True)
-    clock, found = Clock(), {}
-    command = "python -m videossl.experiments.video_methods"
     for name in config.only or WORLDS:
-        clock.start(name, name)
+        began = time.perf_counter()
+        console.print(f"[bold]{name}[/bold]")
         world = WORLDS[name](config)
         if world is None:
             console.print(f"{name}: left out, since no folder was given")
             continue
-        found[name] = study(name, world, config)
-        show(name, world, found[name])
-        clock.stop()
-        content = {"command": command, "config": plain(config), "worlds": found, "seconds": clock.seconds}
-        write_json(config.out / "video_methods.json", content | {"versions": versions()})
+        chosen = {title: entry for title, entry in world.methods.items() if title in (config.methods or world.methods)}
+        if not chosen:
+            raise ValueError(f"{name} has none of the methods named; it has: {', '.join(world.methods)}")
+        world = world._replace(methods=chosen)
+        found = study(name, world, config)
+        show(name, world, found)
+        found |= {"config": plain(config), "seconds": round(time.perf_counter() - began)}
+        write_json(config.out / name / "found.json", found)
+    there = [name for name in WORLDS if (config.out / name / "found.json").exists()]
+    worlds = {name: read_json(config.out / name / "found.json") for name in there}
+    command = "python -m videossl.experiments.video_methods"
+    write_json(config.out / "video_methods.json", {"command": command, "worlds": worlds, "versions": versions()})
     console.print(f"all numbers: {config.out}/video_methods.json")
-    return found
+    return worlds
 
 
 def study(name: str, world: World, config: VideoMethods) -> dict:
@@ -147,11 +159,12 @@ def study(name: str, world: World, config: VideoMethods) -> dict:
         )
         runs += mine
     report(Report(tuple(runs), folder / "report.html"))
-    return {"methods": found, "scores": [plain(row) for row in rows(results)]}
+    drawn = {} if world.picture is None else {"picture": world.picture(runs[0], folder / "picture.png")}
+    return {"methods": found, "scores": [plain(row) for row in rows(results)], **drawn}
 
 
 def pretraining(world: World, entry: Entry, seed: int, folder: Path, config: VideoMethods) -> Pretrain:
-    """The same for all methods but for their fields, their trunk and what makes them slow."""
+    """The same for all methods but for what their entries say."""
     steps = round(entry.steps * config.steps)
     return Pretrain(
         world.videos,
@@ -183,7 +196,9 @@ def asked_again(world: World, entry: Entry, path: Path, config: VideoMethods) ->
         closed, records = method, [standing_still(record, DRIFT) for record in test]
     else:
         closed, records = replace(method, **entry.closed), test
-    found = {"shortcut closed": measure(net, Draws(records, closed.sample, 0), plan, fabric)}
+    found = {"test": measure(net, Draws(test, method.sample, 0), plan, fabric)}
+    if entry.closed_metric is not None:
+        found["shortcut closed"] = measure(net, Draws(records, closed.sample, 0), plan, fabric)
     if world.elsewhere is not None:
         real = usable(world.elsewhere.records(True, 1, net.trunk.resize), method, fabric)
         found["elsewhere"] = measure(net, Draws(real, method.sample, 0), plan, fabric)
@@ -208,18 +223,15 @@ def gathered(found: list[dict]) -> dict:
 
 def show(name: str, world: World, found: dict) -> None:
     """Two tables: each method's own question, and what its features are good for."""
-    table = Table("own question", "metric", "held out", "trivial answer", "shortcut closed", "elsewhere")
+    parts = ("held out", "test", "shortcut closed", "elsewhere")
+    table = Table("own question (trivial answer, or chance)", "metric", *parts)
     table.title, table.title_justify = name, "left"
     for title, entry in world.methods.items():
-        asked, key = found["methods"][title], f"held_out_{entry.metric}"
-        if entry.trivial is None:
-            trivial = spread(asked["held out"]["chance"].get(entry.metric, [float("nan")]))
-        else:
-            trivial = spread(asked["held out"][f"held_out_{entry.trivial}"])
-        others = (
-            spread(asked[part][key]) if key in asked.get(part, {}) else "" for part in ("shortcut closed", "elsewhere")
+        asked = found["methods"][title]
+        cells = (
+            beside(asked[part], entry, part, asked["held out"]["chance"]) if part in asked else "" for part in parts
         )
-        table.add_row(title, entry.metric, spread(asked["held out"][key]), trivial, *others)
+        table.add_row(title, entry.metric, *cells)
     console.print(table)
     scores = [row for row in found["scores"] if row["headline"]]
     columns = list(dict.fromkeys((row["protocol"], row["metric"]) for row in scores))
@@ -229,6 +241,15 @@ def show(name: str, world: World, found: dict) -> None:
         values = (cells.get(column) for column in columns)
         table.add_row(", ".join(subject), *(value_of(v) if v else "" for v in values))
     console.print(table)
+
+
+def beside(found: dict, entry: Entry, part: str, chance: dict) -> str:
+    """A method's own metric, and in brackets what the trivial answer scores on the same examples."""
+    metric, trivial = entry.metric, entry.trivial
+    if part == "shortcut closed" and entry.closed is not None:
+        metric, trivial = entry.closed_metric, None
+    known = found.get(f"held_out_{trivial}") or chance.get(metric)
+    return spread(found[f"held_out_{metric}"]) + (f" ({statistics.fmean(known):.3f})" if known else "")
 
 
 def value_of(row: dict) -> str:
@@ -244,6 +265,7 @@ def spread(values: list[float]) -> str:
 
 SORTING = {"jitter": 2, "dropout": 0.0, "pairs": "difference"}  # heads that learn within minutes (README)
 PREDICTION = {"past": 5, "future": 5, "conditional": "neither", "loss": "squared", "size": 32, "units": 256}
+PLACES = Small(length=1, grid=3)  # where things are tells how the camera moves
 VOXELS = {
     "length": 4,
     "stride": 3,
@@ -258,11 +280,18 @@ def action_methods(stride: int, size: int) -> dict[str, Entry]:
     frames, clips = Small(length=1, size=size), Small(length=4, size=size)
     near = ShuffleAndLearn(4 * stride // 3, stride + 1, negatives=0.5, jitter=2, head="pairs")
     return {
-        "Shuffle and Learn": Entry(near, frames),
-        "OPN": Entry(OPN(gap=stride, region=1.0, slack=8, fc7=128, **SORTING), frames),
-        "clip order": Entry(ClipOrder(length=1, gap=stride - 1, pair=128, **SORTING), frames),
+        "Shuffle and Learn": Entry(near, frames, closed_metric="accuracy"),
+        "OPN": Entry(OPN(gap=stride, region=1.0, slack=8, fc7=128, **SORTING), frames, closed_metric="accuracy"),
+        "clip order": Entry(ClipOrder(length=1, gap=stride - 1, pair=128, **SORTING), frames, closed_metric="accuracy"),
         "frame prediction": Entry(FramePrediction(stride=stride, **PREDICTION), frames, "future_mse", "copy_mse"),
-        "tracking": Entry(Tracking(frames=12, moved=0.25), frames, steps=0.4, closed={"background": True}),
+        "tracking": Entry(
+            Tracking(frames=12, moved=0.25),
+            frames,
+            trivial="pixels_accuracy",
+            closed_metric="background_accuracy",
+            closed={"background": True},
+            steps=0.4,  # tracking takes most of the time
+        ),
         "video autoencoder": Entry(VideoAutoencoder(length=4, stride=stride, width=16), clips, "mse", "mean_mse"),
         "colour": Entry(Voxel2Voxel("colour", **VOXELS), clips, "mse", "grey_mse"),
         "future voxels": Entry(Voxel2Voxel("future", **VOXELS), clips, "mse", "copy_mse"),
@@ -313,19 +342,29 @@ def simulated_drives(config: VideoMethods) -> World:
     simulate_driving(SimulateDriving(drives, config.drives, size=(60, 100), workers=config.workers))
     simulate_scenes(SimulateScenes(scenes, size=(48, 64), workers=config.workers))
     videos, pictures = (Videos(folder, dataset=name) for folder, name in ((drives, "kitti_raw"), (scenes, "sun397")))
-    trunk = Small(length=1, grid=3)  # where things are tells how the camera moves
+    trunk = PLACES
     few = Equivariance(gap=5, patterns=4, mirror=True, pull=3.0)
+    told = "accuracy", "frequent_accuracy", "accuracy"
     motion = EgoMotion(head="match", norm=True, mirror=True, dropout=0.2)
     methods = {
-        "equivariance": Entry(few, trunk, rate=5e-3),
-        "equivariance and DrLIM": Entry(replace(few, drlim=0.1), trunk, rate=5e-3),
-        "ego-motion, classified": Entry(motion, trunk, "accuracy", "frequent_accuracy"),
-        "temporal coherence": Entry(TemporalCoherence(near=5), trunk),
-        "DrLIM": Entry(DrLIM(near=5), trunk),
+        "equivariance": Entry(few, trunk, *told, rate=5e-3),
+        "equivariance and DrLIM": Entry(replace(few, drlim=0.1), trunk, *told, rate=5e-3),
+        "ego-motion, classified": Entry(motion, trunk, *told),
+        "temporal coherence": Entry(TemporalCoherence(near=5), trunk, trivial="pixels_accuracy"),
+        "DrLIM": Entry(DrLIM(near=5), trunk, trivial="pixels_accuracy"),
     }
     scored = (partial(score_drives, videos, config), partial(score_scenes, pictures, config))
     real = None if config.kitti is None else Videos(config.kitti, dataset="kitti_odometry", size=(60, 198))
-    return World(videos, methods, scored, real)
+    return World(videos, methods, scored, real, picture=partial(draw_motion, videos))
+
+
+def draw_motion(videos: Videos, path: Path, out: Path) -> dict[str, float]:
+    """Pairs of frames found by what changes in features; the shares that underwent the same motion."""
+    learned = load_trunk(path)
+    torch.manual_seed(0)
+    trunks = {"learned": learned, "random": PLACES.build().eval()}
+    encoders = {title: Encoder(trunk, ENGINE.launch()) for title, trunk in trunks.items()}
+    return same_motion(encoders, videos.records(False, 1, learned.resize), out, EquivarianceError(pairs=200))
 
 
 def score_drives(videos: Videos, config: VideoMethods, path: Path, out: Path, seed: int) -> Evaluate:

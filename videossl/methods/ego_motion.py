@@ -237,7 +237,7 @@ def channels(trunk: Trunk) -> int:
     training = trunk.training
     try:
         with torch.no_grad():  # and in eval mode: the look leaves no trace in batch norm
-            return trunk.eval().maps(torch.zeros(1, trunk.length, 3, trunk.size, trunk.size)).shape[1]
+            return trunk.eval().maps(trunk.mean.new_zeros(1, trunk.length, 3, trunk.size, trunk.size)).shape[1]
     except NotImplementedError as error:
         raise ValueError(
             f"{error}, which the head looks at: take a convolutional trunk such as CaffeNet or ResNet, or head features"

@@ -254,7 +254,7 @@ def measure(distances: Tensor, unmoved: Tensor, answer: Tensor, asked: Tensor) -
     change = mean(unmoved, asked).clamp(min=1e-9)
     return {
         "accuracy": mean((distances.argmin(1) == answer).float(), asked),
-        "frequent_accuracy": frequent(answer),
+        "frequent_accuracy": frequent(answer[asked]) if asked.any() else mean(asked.float(), asked),
         "rho": mean(own, asked) / change,
         "others_rho": mean(others, asked) / change,
     }

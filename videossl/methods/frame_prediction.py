@@ -369,5 +369,6 @@ def patch_of(trunk: Trunk, item: tuple[int, ...]) -> int:
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each picture: (B, T, C, H, W), values in [0, 1], to (B, T)."""
     flat = pictures.flatten(0, 1).float(), truth.flatten(0, 1).float()
-    values = structural_similarity_index_measure(*flat, kernel_size=WINDOW, data_range=1.0, reduction="none")
+    with torch.autocast(pictures.device.type, enabled=False):  # its variances are lost in 16 bits
+        values = structural_similarity_index_measure(*flat, kernel_size=WINDOW, data_range=1.0, reduction="none")
     return values.view(pictures.shape[:2])

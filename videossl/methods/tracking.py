@@ -34,7 +34,7 @@ class Tracking:
     Where we leave the paper, for OpenCV has neither any more: corners (Shi and Tomasi) in place of SURF, and in place of
     KCF the median of optical flow of points that return to where they came from (Kalal, Mikolajczyk, Matas,
     "Forward-Backward Error: Automatic Detection of Tracking Failures", ICPR 2010), which also tells when it is lost.
-    Of what OpenCV has, TrackerMIL takes some hundred times as long, and the others need weights.
+    Of what OpenCV has, TrackerMIL takes far longer, and the others need weights.
 
     Patches are of single frames (`length` for clip trunks), as large as the window, and scaled by the net.
     """
@@ -103,7 +103,7 @@ class Tracking:
         return {
             "clips": self.patches(frames, track.boxes, rng),
             "video": zlib.crc32(record["name"].encode()),
-            "tracked": float(track.begun and track.seen == 1),
+            "tracked": np.float32(track.begun and track.seen == 1),
         }
 
     def weights(self, motion: np.ndarray) -> np.ndarray:

@@ -156,6 +156,11 @@ class Voxel2VoxelNet(Net):
         self.ask = ASK[method.task]
         self.onto = method.onto
         stages = measured(trunk, method.length)
+        if trunk.size > 1 and tuple(stages[-1][-2:]) == (1, 1):
+            raise ValueError(
+                f"Voxel2Voxel paints from feature maps, but those of {type(trunk).__name__} have one cell, which keeps no"
+                " place: take a convolutional trunk (C3D, R3D, S3D, ResNet, Small)"
+            )
         kept = stages[-1 - method.skips :]  # a trunk with fewer stages has fewer skips
         self.decoder = Decoder(kept, (method.length, trunk.size, trunk.size), method.channels)
 
