@@ -116,7 +116,7 @@ def run(config: VideoMethods) -> dict:
     """Do what has not been done yet; returns what is found of all worlds, those of earlier starts with them."""
     config.out.mkdir(parents=True, exist_ok=True)
     for name in config.only or WORLDS:
-        began = time.perf_counter()
+        began, fresh = time.perf_counter(), not (config.out / name).exists()
         console.print(f"[bold]{name}[/bold]")
         world = WORLDS[name](config)
         if world is None:
@@ -128,7 +128,7 @@ def run(config: VideoMethods) -> dict:
         world = world._replace(methods=chosen)
         found = study(name, world, config)
         show(name, world, found)
-        found |= {"config": plain(config), "seconds": round(time.perf_counter() - began)}
+        found |= {"config": plain(config), "seconds": round(time.perf_counter() - began) if fresh else None}
         write_json(config.out / name / "found.json", found)
     there = [name for name in WORLDS if (config.out / name / "found.json").exists()]
     worlds = {name: read_json(config.out / name / "found.json") for name in there}
