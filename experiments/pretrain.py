@@ -145,6 +145,11 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
             f"{config.out} exists: `videossl resume {config.out}` goes on with it; or name another --out"
         )
     fabric = config.engine.launch()
+    if config.batch // fabric.world_size % config.repeats:
+        raise ValueError(
+            f"each of {fabric.world_size} devices has {config.batch // fabric.world_size} of the {config.batch} examples of "
+            f"a step, which must be a multiple of repeats, {config.repeats}: raise batch"
+        )
     torch.manual_seed(config.seed)
     trunk = config.trunk.build()
     listed = config.data.records(True, config.split, trunk.resize)
