@@ -284,12 +284,14 @@ def conifer(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def bush(mesh: Mesh, rng, length, depth, height) -> None:
+    """A ball of leaves, wide at the top."""
     leaf = f"leaf{rng.integers(3)}"
     mesh.post((0, 0), 0, height / 2, (0.4 * length, length / 2), leaf, 6)
     mesh.post((0, 0), height / 2, height, (length / 2, 0.15 * length), leaf, 6)
 
 
 def hedge(mesh: Mesh, rng, length, depth, height) -> None:
+    """A box of leaves."""
     mesh.box((0, 0), (length, depth, height), f"leaf{rng.integers(3)}", metres=3)
 
 
@@ -325,17 +327,20 @@ def lorry(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def lamp(mesh: Mesh, rng, length, depth, height) -> None:
+    """A street lamp, whose arm reaches over the road."""
     mesh.post((0, 0), 0, height, (0.12, 0.07), "steel", 4)
     mesh.box((0, -0.9), (0.25, 1.8, 0.12), "steel", low=height)
 
 
 def sign(mesh: Mesh, rng, length, depth, height) -> None:
+    """A road sign on a pole."""
     mesh.post((0, 0), 0, height, (0.06, 0.06), "steel", 4)
     face = f"sign{rng.integers(3)}"
     mesh.box((0, 0), (0.1, 0.8, 0.8), face, low=height - 0.8, metres=0.8)
 
 
 def traffic_light(mesh: Mesh, rng, length, depth, height) -> None:
+    """A box with three lamps on a pole."""
     mesh.post((0, 0), 0, height, (0.09, 0.09), "steel", 4)
     mesh.box((0, 0), (0.35, 0.35, 1.0), "dark", low=height - 1)
     for k, tile in enumerate(("yellow", "lamp", "hazard")):
@@ -343,6 +348,7 @@ def traffic_light(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def fence(mesh: Mesh, rng, length, depth, height) -> None:
+    """A board fence."""
     mesh.box((0, 0), (length, 0.1, height), "plank", metres=2.5)
 
 
@@ -353,6 +359,7 @@ def rail(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def wall(mesh: Mesh, rng, length, depth, height) -> None:
+    """A brick wall with a concrete top."""
     mesh.box((0, 0), (length, depth, height), "brick", "concrete", metres=4)
 
 
@@ -381,6 +388,7 @@ def stall(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def bench(mesh: Mesh, rng, length, depth, height) -> None:
+    """A seat and a back of planks."""
     mesh.box((0, 0), (length, 0.5, 0.1), "plank", low=0.45, metres=2)
     mesh.box((0, 0.25), (length, 0.08, 0.4), "plank", low=0.55, metres=2)
 
