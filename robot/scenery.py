@@ -414,6 +414,7 @@ def crane(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def heap(mesh: Mesh, rng, length, depth, height) -> None:
+    """A heap of earth."""
     mesh.post((0, 0), 0, 0.7 * height, (length / 2, 0.2 * length), "sand", 7)
     mesh.post((0, 0), 0.7 * height, height, (0.2 * length, 0.02), "sand", 7)
 
@@ -450,6 +451,7 @@ def boat(mesh: Mesh, rng, length, depth, height) -> None:
 
 
 def bale(mesh: Mesh, rng, length, depth, height) -> None:
+    """A bale of straw."""
     mesh.box((0, 0), (length, depth, height), "sand", metres=2)
 
 
