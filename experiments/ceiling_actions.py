@@ -23,7 +23,7 @@ from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.pretrain import Pretrain
-from videossl.experiments.runs import write_json
+from videossl.experiments.runs import command, write_json
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
 from videossl.training.checkpoints import plain
@@ -86,8 +86,7 @@ def run(config: CeilingActions) -> None:
         ),
         clock,
     )
-    command = f"python -m videossl.experiments.ceiling_actions --root {config.root}"
-    write_json(config.out / "ceiling_actions.json", {"command": command, "config": plain(config), **found})
+    write_json(config.out / "ceiling_actions.json", {"command": command(), "config": plain(config), **found})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.pictures import nearest
 from videossl.experiments.pretrain import Pretrain
-from videossl.experiments.runs import write_json
+from videossl.experiments.runs import command, write_json
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
 from videossl.robot.actions import SimulateActions, simulate_actions
@@ -64,8 +64,7 @@ def demo(config: Demo) -> None:
         lambda seed, run: evaluation(config, videos, seed, run),
         clock,
     )
-    command = "videossl demo" + " --quick" * config.quick
-    write_json(config.out / "demo.json", {"command": command, "config": plain(config), **found})
+    write_json(config.out / "demo.json", {"command": command(), "config": plain(config), **found})
     draw_nearest(config, videos)
     took = f"{sum(found['seconds'].values()):.0f} s; " if found["seconds"] else ""
     console.print(f"{took}all numbers: {config.out}/demo.json; to look at: {config.out}/report.html")

@@ -17,7 +17,7 @@ from videossl.experiments.data import Videos
 from videossl.experiments.demo import Demo, evaluation, pretraining
 from videossl.experiments.evaluate import score
 from videossl.experiments.results import rows
-from videossl.experiments.runs import read_json, versions, write_json
+from videossl.experiments.runs import command, read_json, versions, write_json
 from videossl.training.checkpoints import plain
 
 VARIANTS = {  # what is undone: fields of the method, fields of the trunk
@@ -58,10 +58,9 @@ def run(config: Ablation) -> None:
             "held_out_accuracy": accuracy,
             "rows": [plain(row) for row in rows(results) if row.headline],
         }
-    command = "python -m videossl.experiments.demo_ablation"
     write_json(
         config.out / "demo_ablation.json",
-        {"command": command, "steps": config.steps, "variants": found, "versions": versions()},
+        {"command": command(), "steps": config.steps, "variants": found, "versions": versions()},
     )
 
 

@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import math
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,13 @@ PACKAGES = (
     *("videossl", "torch", "torchvision", "timm", "lightning", "numpy", "numba", "pybullet"),
     *("av", "opencv-python", "torchcodec", "decord"),
 )
+
+
+def command() -> str:
+    """What was typed to start this program."""
+    spec = sys.modules["__main__"].__spec__
+    start = [Path(sys.argv[0]).name] if spec is None else ["python", "-m", spec.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def versions() -> dict[str, str | None]:

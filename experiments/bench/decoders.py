@@ -12,9 +12,9 @@ from videossl.datasets.choice import disagreement
 from videossl.datasets.decoders import DECODERS, missing
 from videossl.datasets.index import find, folder
 from videossl.datasets.survey import survey
-from videossl.experiments.bench.rounds import command, keep
+from videossl.experiments.bench.rounds import keep
 from videossl.experiments.console import bar, console
-from videossl.experiments.runs import versions
+from videossl.experiments.runs import command, versions
 
 AT_ONCE = 64  # frames that are compared together
 APART = 4  # clips of frames far apart, which are jumped to

@@ -19,9 +19,9 @@ from videossl.evaluation.features import Encoder
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.views import Views
-from videossl.experiments.bench.rounds import command, keep
+from videossl.experiments.bench.rounds import keep
 from videossl.experiments.console import console, quiet
-from videossl.experiments.runs import versions
+from videossl.experiments.runs import command, versions
 from videossl.models.small import Small
 from videossl.training.checkpoints import load_trunk, plain
 

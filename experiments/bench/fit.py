@@ -13,11 +13,11 @@ import torch
 from lightning.fabric import Fabric
 from rich.table import Table
 
-from videossl.experiments.bench.rounds import command, keep, spread
+from videossl.experiments.bench.rounds import keep, spread
 from videossl.experiments.console import console, quiet
 from videossl.experiments.devices import Devices
 from videossl.experiments.pretrain import TrunkChoice
-from videossl.experiments.runs import versions
+from videossl.experiments.runs import command, versions
 from videossl.methods.base import Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small

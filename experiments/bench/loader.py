@@ -33,9 +33,9 @@ from videossl.datasets.pack import pack
 from videossl.datasets.packed import packed_size
 from videossl.datasets.survey import survey
 from videossl.datasets.video_folder import video_folder
-from videossl.experiments.bench.rounds import command, keep, spread
+from videossl.experiments.bench.rounds import keep, spread
 from videossl.experiments.console import bar, console, quiet
-from videossl.experiments.runs import versions
+from videossl.experiments.runs import command, versions
 from videossl.training.checkpoints import plain
 from videossl.training.draws import Draws, loader
 

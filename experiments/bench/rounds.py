@@ -1,7 +1,5 @@
 """What the benches share: how much rounds differ, and how what was found is kept."""
 
-import shlex
-import sys
 from pathlib import Path
 from statistics import median
 
@@ -13,11 +11,6 @@ def spread(values: list[float], digits: int | None = None) -> dict[str, float]:
     """Median, least and largest of the rounds, rounded to so many digits if given."""
     found = {"median": median(values), "min": min(values), "max": max(values)}
     return found if digits is None else {name: round(value, digits) for name, value in found.items()}
-
-
-def command() -> str:
-    """What was typed to run this bench."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def keep(found: dict, out: Path) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from videossl import augment
 from videossl.methods.base import Net
-from videossl.methods.parts import classify, encode
+from videossl.methods.parts import channels_in_turn, classify, encode
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,7 @@ class ShuffleAndLearnNet(Net):
             clips = augment.split_channel(clips) if self.split else clips
         else:
             clips = augment.centre(tape, self.trunk.size).unflatten(1, clips.shape[1:3])
+            clips = channels_in_turn(clips) if self.split else clips
         f = encode(self.trunk, clips)  # (B, 3, dim)
         if self.pair is not None:
             f = torch.stack([self.pair((f[:, i] - f[:, j]).abs()) for i, j in combinations(range(3), 2)], 1)
