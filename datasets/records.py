@@ -21,7 +21,8 @@ class Records(list):
 
     A record's "frames" are anything that has a `len` and takes an integer array of any shape (0-d too), in any order
     and with repeats: `frames[index]` is a uint8 tensor (*index.shape, C, H, W). They raise ValueError or OSError where
-    a frame cannot be read, and can be pickled, for they are read in data workers.
+    a frame cannot be read, and can be pickled, for they are read in data workers. "motion", where an index measured it,
+    is how much each frame differs from the one before, in grey levels of 255: float32 (frames - 1,).
 
     Attributes:
         series: "UCF101", or the name of the folder that the lists or, without lists, the videos are in.

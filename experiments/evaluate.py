@@ -57,15 +57,20 @@ class Evaluate:
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
-        unknown = [name for name in self.protocols if name not in self.judges]
-        if unknown:
-            raise ValueError(f"there is no protocol {unknown[0]!r}; there are: {', '.join(self.judges)}")
+        for asked, name in zip(self.protocols, self.named, strict=True):
+            if name not in self.judges:
+                raise ValueError(f"there is no protocol {asked!r}; there are: {', '.join(self.judges)}")
 
     @property
     def judges(self) -> dict[str, Judge]:
         """The fields that are protocols."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if hasattr(value, "score")}
+        return {name: value for name, value in values.items() if isinstance(value, Judge)}
+
+    @property
+    def named(self) -> list[str]:
+        """The fields whose names were given, with hyphens or underscores."""
+        return [name.replace("-", "_") for name in self.protocols]
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]
         name: [need for need in judge.needs if not all(need in record for record in records)]
         for name, judge in config.judges.items()
     }
-    names = list(config.protocols) or [name for name, lacking in lacks.items() if not lacking]
+    names = config.named or [name for name, lacking in lacks.items() if not lacking]
     if not names:
         raise ValueError(f"no protocol can be asked of these records: {', '.join(words(lacks))}")
     left_out = [name for name in lacks if lacks[name] and name not in names]

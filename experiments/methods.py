@@ -10,7 +10,11 @@ import videossl.methods
 
 
 def questions() -> tuple[type, ...]:
-    """The frozen dataclasses there that can `sample` and `build`, sorted by the names of their files."""
+    """The frozen dataclasses there that can `sample` and `build`, sorted by the names of their files.
+
+    Raises:
+        TypeError: one of them is no whole method.
+    """
     found = []
     for module in sorted(info.name for info in pkgutil.iter_modules(videossl.methods.__path__, "videossl.methods.")):
         try:
@@ -21,6 +25,8 @@ def questions() -> tuple[type, ...]:
         for item in members:
             ours = isinstance(item, type) and item.__module__ == module and dataclasses.is_dataclass(item)
             if ours and hasattr(item, "sample") and hasattr(item, "build"):
+                if lacking := [name for name in ("check", "chance") if not hasattr(item, name)]:
+                    raise TypeError(f"{item.__name__} in {module} lacks {' and '.join(lacking)} (methods/base.py)")
                 found.append(item)
     return tuple(found)
 

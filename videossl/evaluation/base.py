@@ -1,9 +1,10 @@
 """What the protocols share: their contract, labels, draws of few of them, and scores."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Scores:
         return len(self.tested)
 
 
-class Judge(Protocol):
+class Judge(ABC):
     """A protocol: a frozen dataclass whose fields are the hyper-parameters, the command line and what a result records.
 
     `knn.py` is the one to read first. One whose options can ask for more than there is has `fitted(videos)`, itself
@@ -44,12 +45,17 @@ class Judge(Protocol):
     """
 
     title: ClassVar[str]  # in tables and reports
-    headlines: ClassVar[tuple[str, ...] | None]  # the metrics that tables show; None: all
-    draws: ClassVar[bool]  # whether its numbers depend on the seed
-    needs: ClassVar[tuple[str, ...]]  # what each record must hold; of others this protocol cannot be asked
-    errors: ClassVar[bool]  # whether its numbers are errors, the lower the better, and not shares, shown in per cent
+    headlines: ClassVar[tuple[str, ...] | None] = None  # the metrics that tables show; None: all
+    draws: ClassVar[bool] = False  # whether its numbers depend on the seed
+    needs: ClassVar[tuple[str, ...]] = ("label",)  # what each record must hold; of others it cannot be asked
+    errors: ClassVar[bool] = False  # whether its numbers are errors, the lower the better; else shares, in per cent
     views: Views  # of each video
 
+    def __init_subclass__(cls):
+        if not hasattr(cls, "title"):
+            raise TypeError(f"protocol {cls.__name__} has no title: tables and reports need one")
+
+    @abstractmethod
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """How well the encoder's trunk does on `test`, given the labels of `train`. The trunk stays as it is.
 

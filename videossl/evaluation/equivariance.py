@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold
 from torch import Tensor
 from torch.nn import functional as F
 
-from videossl.evaluation.base import Scores
+from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views, span
 from videossl.geometry import motion, wrap
@@ -146,7 +146,7 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class EquivarianceError:
+class EquivarianceError(Judge):
     """How far M_g z(x) lies from z(gx), as a share of how far z(x) lies from it: rho. 0 is exact, 1 as the identity does.
 
     x and gx are two frames of a drive (for clip trunks: clips, moving on from these), g is the camera's motion between
@@ -169,10 +169,10 @@ class EquivarianceError:
     views: Views = field(default_factory=lambda: Views(clips=1, crops=1))  # of each of the two frames
 
     title: ClassVar[str] = "Equivariance error"
-    headlines: ClassVar[tuple[str, ...] | None] = ("rho", "composed_rho")
-    draws: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("pose",)
-    errors: ClassVar[bool] = True
+    headlines = ("rho", "composed_rho")
+    draws = True
+    needs = ("pose",)
+    errors = True
 
     def __post_init__(self):
         for name in ("patterns", "gap", "pairs"):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from videossl import augment
-from videossl.evaluation.base import Scores, classified, few, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views, clip_at, span
 from videossl.methods.base import Net
@@ -31,7 +31,7 @@ from videossl.training.schedules import cosine
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Judge):
     """Train a copy of the trunk and a linear layer on one random clip of every training video an epoch.
 
     Clips are cut at a random place, at the frames' own scale, and mirrored half of the time. Tested in eval mode on all
@@ -49,10 +49,8 @@ class FineTune:
     views: Views = field(default_factory=Views)  # of test videos; clips for training are as long, as wide and as sparse
 
     title: ClassVar[str] = "Fine-tuning"
-    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy", "clip_accuracy")
-    draws: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("label",)
-    errors: ClassVar[bool] = False
+    headlines = ("video_accuracy", "clip_accuracy")
+    draws = True
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the labelled videos, the layer's first weights, and the order, clips and crops in training.

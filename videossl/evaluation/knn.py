@@ -12,13 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videossl.evaluation.base import Scores, classified, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, labels_of, number_of_classes
 from videossl.evaluation.features import Encoder, nearest
 from videossl.evaluation.views import Views
 
 
 @dataclass(frozen=True)
-class KNN:
+class KNN(Judge):
     """Weighted vote of the k nearest training videos, by cosine, on features that are neither centred nor scaled.
 
     A video's feature is the mean over its clips (each the mean over its crops), made a unit vector. A class's vote is
@@ -31,10 +31,7 @@ class KNN:
     views: Views = field(default_factory=Views)  # of training and test videos
 
     title: ClassVar[str] = "k-NN"
-    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
-    draws: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ("label",)
-    errors: ClassVar[bool] = False
+    headlines = ("video_accuracy",)
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videossl.evaluation.base import Scores, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, labels_of, number_of_classes
 from videossl.evaluation.equivariance import EquivarianceError, Pairs, Patterns, Seen
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.probe import Linear, chosen_penalty
@@ -20,7 +20,7 @@ from videossl.evaluation.views import Views, span
 
 
 @dataclass(frozen=True)
-class NextBestView:
+class NextBestView(Judge):
     """Recognise the scene from one view, move where a second one promises most, and recognise it from both.
 
     A view is a frame of a drive. The candidates from it are later frames of the same drive, one for each pattern of
@@ -46,10 +46,9 @@ class NextBestView:
     steps: int = 200  # of L-BFGS, at most
 
     title: ClassVar[str] = "Next best view"
-    headlines: ClassVar[tuple[str, ...] | None] = ("one_view", "random_view", "chosen_view", "best_view")
-    draws: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("pose", "label")
-    errors: ClassVar[bool] = False
+    headlines = ("one_view", "random_view", "chosen_view", "best_view")
+    draws = True
+    needs = ("pose", "label")
 
     @property
     def views(self) -> Views:

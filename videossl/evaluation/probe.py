@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videossl.evaluation.base import Scores, classified, few, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 
@@ -19,7 +19,7 @@ HELD_OUT = 0.2  # share of the training videos that decides between them
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(Judge):
     """Multinomial logistic regression on the features of a frozen trunk.
 
     Every clip (the mean over its crops) of every training video is an example. Features are standardised with the
@@ -40,10 +40,8 @@ class LinearProbe:
     views: Views = field(default_factory=Views)  # of training and test videos
 
     title: ClassVar[str] = "Linear probe"
-    headlines: ClassVar[tuple[str, ...] | None] = ("video_accuracy",)
-    draws: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("label",)
-    errors: ClassVar[bool] = False
+    headlines = ("video_accuracy",)
+    draws = True
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides which videos are labelled and which groups are held out, alike for every trunk.

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from math import comb
 from typing import ClassVar
 
-from videossl.evaluation.base import Scores, labels_of
+from videossl.evaluation.base import Judge, Scores, labels_of
 from videossl.evaluation.features import Encoder, nearest
 from videossl.evaluation.views import Views
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Retrieval(Judge):
     """Recall at k: the share of test videos with at least one of their class among the k nearest training videos.
 
     A video's feature is the mean over its clips (each the mean over its crops) of what the trunk returns, which for
@@ -28,10 +28,6 @@ class Retrieval:
     views: Views = field(default_factory=Views)  # of training and test videos
 
     title: ClassVar[str] = "Retrieval"
-    headlines: ClassVar[tuple[str, ...] | None] = None
-    draws: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ("label",)
-    errors: ClassVar[bool] = False
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.
