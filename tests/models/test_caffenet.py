@@ -63,3 +63,17 @@ def test_dropout_is_for_training_alone():
 def test_what_cannot_be_built_is_refused(config):
     with pytest.raises(ValueError, match="at least 23 pixels and fc6"):
         config.build()
+
+
+def test_every_layer_can_be_asked_for_by_its_name():
+    trunk = CaffeNet(size=80, widths=(64, 32)).build().eval()
+    clips = torch.rand(2, 3, 3, 80, 80)
+    assert trunk.layers == ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "maps", "features")
+    shapes = {name: tuple(trunk.layer(clips, name).shape) for name in trunk.layers}
+    assert [shapes[f"conv{n}"][1:3] for n in range(1, 6)] == [(96, 3), (256, 3), (384, 3), (384, 3), (256, 3)]
+    assert (shapes["fc6"], shapes["fc7"]) == ((2, 64), (2, 32))
+    assert trunk.layer(clips, "conv5").equal(trunk.maps(clips)) and trunk.layer(clips, "fc7").equal(trunk(clips))
+    for n, stage in zip((1, 2, 5), trunk.stages(clips), strict=True):
+        assert trunk.layer(clips, f"conv{n}").equal(stage)
+    with pytest.raises(ValueError, match="CaffeNetTrunk has no layer 'fc8'; it has: conv1, "):
+        trunk.layer(clips, "fc8")

@@ -70,6 +70,21 @@ class Trunk(nn.Module):
         """
         return [self.maps(clips)]
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names that `layer` knows, in the order in which they are computed."""
+        return ("features",) if type(self).maps is Trunk.maps else ("maps", "features")
+
+    def layer(self, clips: Tensor, name: str) -> Tensor:
+        """What a layer makes of clips, computed no further: maps (N, channels, T', H', W') or features (N, dim).
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        if name not in self.layers:
+            raise ValueError(f"{type(self).__name__} has no layer {name!r}; it has: {', '.join(self.layers)}")
+        return self(clips) if name == "features" else self.maps(clips)
+
     def forward(self, clips: Tensor) -> Tensor:
         """Features: (N, T, 3, H, W), floats in [0, 1], to (N, dim); the mean of `maps` if a trunk has no other way."""
         return self.maps(clips).mean((2, 3, 4))

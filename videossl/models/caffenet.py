@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from videossl.models.base import IMAGENET, Trunk, before_each, by_frame
 
+CONVOLUTIONS = {"conv1": 2, "conv2": 6, "conv3": 11, "conv4": 14, "conv5": 17}  # where each ends, after its ReLU
+DENSE = 4  # modules of each dense layer: linear, norm, ReLU, dropout
+
 
 @dataclass(frozen=True)
 class CaffeNet:
@@ -79,6 +82,21 @@ class CaffeNetTrunk(Trunk):
                 nn.Dropout(0.5),
             )
             inputs = width
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """conv1 to conv5, and fc6, fc7, each after its ReLU."""
+        dense = sum(isinstance(layer, nn.Linear) for layer in self.dense)
+        return (*CONVOLUTIONS, *(f"fc{6 + n}" for n in range(dense)), *super().layers)
+
+    def layer(self, clips: Tensor, name: str) -> Tensor:
+        if name in CONVOLUTIONS:
+            net = self.convolutions[: CONVOLUTIONS[name]]
+            return by_frame(net, self.normalise(clips)).transpose(1, 2)
+        if name.startswith("fc") and name in self.layers:
+            net = self.dense[: 2 + DENSE * (int(name[2:]) - 5)]
+            return by_frame(net, self.maps(clips).transpose(1, 2)).mean(1)
+        return super().layer(clips, name)
 
     def maps(self, clips: Tensor) -> Tensor:
         """conv5, before pool5: (N, T, 3, H, W) to (N, 256, T, H', W'); 227 pixels to 13."""
