@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as vision
@@ -96,6 +97,16 @@ def test_half_of_the_clips_are_mirrored():
     mirrored = augment.flip(clips)[:, 0, 0, 0, 0] == 3
     assert 420 < mirrored.sum() < 580
     assert torch.equal(augment.flip(clips, 0.0), clips)
+
+
+def test_a_quarter_turn_is_numpys_and_each_clip_turns_by_its_own_angle():
+    clips = torch.rand(3, 2, 3, 9, 9)
+    turned = augment.turn(clips, torch.tensor([0.0, np.pi / 2, np.pi]))
+    for clip, result, quarters in zip(clips, turned, (0, 1, 2), strict=True):
+        assert torch.allclose(result, clip.rot90(quarters, (-2, -1)), atol=1e-5)
+    wide = torch.zeros(1, 1, 1, 21, 41)
+    wide[..., 10, 30] = 1  # 10 pixels to the right of the middle, and then 10 above it
+    assert augment.turn(wide, torch.tensor([np.pi / 2]))[0, 0, 0, 0, 20] > 0.99
 
 
 def test_light_keeps_the_range_and_no_change_is_no_change():

@@ -101,6 +101,25 @@ def flip(clips: Tensor, share: float = 0.5) -> Tensor:
     return torch.where(mirrored, clips.flip(-1), clips)
 
 
+def turn(clips: Tensor, angle: Tensor) -> Tensor:
+    """Turn each clip about its middle; what comes from outside repeats the border.
+
+    Args:
+        clips: (N, T, C, H, W), floats in [0, 1].
+        angle: (N,), radians, counter-clockwise as seen.
+
+    Returns: (N, T, C, H, W), bilinear.
+    """
+    height, width = clips.shape[-2:]
+    c, s = angle.to(clips.dtype).cos(), angle.to(clips.dtype).sin()
+    zero = torch.zeros_like(c)
+    # Where each pixel comes from, in units of half the height and half the width; y points down.
+    rows = [torch.stack([c, -s * height / width, zero], -1), torch.stack([s * width / height, c, zero], -1)]
+    flat = clips.flatten(1, 2)
+    grid = F.affine_grid(torch.stack(rows, 1), list(flat.shape), align_corners=False)
+    return F.grid_sample(flat, grid, padding_mode="border", align_corners=False).unflatten(1, clips.shape[1:3])
+
+
 def light(clips: Tensor, brightness: float = 0.2, contrast: float = 0.2) -> Tensor:
     """Change brightness and contrast of each clip by random factors.
 

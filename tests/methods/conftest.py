@@ -11,10 +11,14 @@ from videossl.models.base import Trunk, by_frame
 
 
 def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
-    """A video in which frame i has value i, evenly moving where nothing else is said, from a car that slowly turns."""
+    """A video in which frame i has value i, evenly moving where nothing else is said, from a car that slowly turns.
+
+    It also is a picture of a grasp that succeeded, if it has an even number of tens of frames.
+    """
     values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
     motion = np.ones(frames - 1, np.float32) if motion is None else motion
-    return {"frames": values, "motion": motion, "pose": circling(frames), "name": "counting", "label": 0}
+    touch = {"angle": frames % 18, "success": frames // 10 % 2 == 0}
+    return {"frames": values, "motion": motion, "pose": circling(frames), "name": "counting", "label": 0, **touch}
 
 
 def circling(frames: int) -> np.ndarray:

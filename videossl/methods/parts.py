@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videossl.models.base import Trunk
@@ -26,6 +26,67 @@ def classify(logits: Tensor, answer: Tensor) -> tuple[Tensor, dict[str, Tensor]]
     with torch.no_grad():
         accuracy = (logits.argmax(-1) == answer).float().mean()
     return F.cross_entropy(logits, answer), {"accuracy": accuracy}
+
+
+def branch_of(trunk: Trunk, asked: str | None, *wanted: str) -> str:
+    """The layer of a trunk that a head is put on: the one that was asked for, else the first of those wanted there is.
+
+    "features", which every trunk has, is the last resort.
+
+    Raises:
+        ValueError: the trunk has no layer of the name asked for.
+    """
+    if asked is None:
+        return next((name for name in wanted if name in trunk.layers), "features")
+    if asked not in trunk.layers:
+        raise ValueError(
+            f"{type(trunk).__name__} has no layer {asked!r} for a head to branch from; it has: {', '.join(trunk.layers)}"
+        )
+    return asked
+
+
+@torch.no_grad()
+def layer_shape(trunk: Trunk, name: str) -> torch.Size:
+    """Of a trunk's layer for one clip of the length and size it is made for. The trunk is left as it was."""
+    training = trunk.training
+    trunk.eval()
+    shape = trunk.layer(trunk.mean.new_zeros(1, trunk.length, 3, trunk.size, trunk.size), name).shape
+    trunk.train(training)
+    return shape
+
+
+class DenseHead(nn.Sequential):
+    """Dense layers with ReLUs between them, on features or on maps as one row: to (N, widths[-1])."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...]):
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width in widths:
+            layers += [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
+            inputs = width
+        super().__init__(*layers[:-1])
+
+
+class ConvolutionalHead(nn.Module):
+    """A 3x3 convolution, a 3x3 pooling and dense layers on a trunk's maps; dense layers alone on its features.
+
+    Maps of several moments are averaged over them, and those of other sizes than the trunk is made for are pooled to it.
+    """
+
+    def __init__(self, trunk: Trunk, layer: str, channels: int, widths: tuple[int, ...]):
+        super().__init__()
+        shape = layer_shape(trunk, layer)
+        self.maps, inputs = len(shape) == 5, shape[1]
+        if self.maps:
+            side = max(1, (min(shape[3:]) - 3) // 2 + 1)
+            inputs = channels * side**2
+            self.convolution = nn.Sequential(
+                nn.Conv2d(shape[1], channels, 3, padding=1), nn.ReLU(inplace=True), nn.AdaptiveMaxPool2d(side)
+            )
+        self.dense = DenseHead(inputs, widths)
+
+    def forward(self, layer: Tensor) -> Tensor:
+        """(N, C, T, H, W) or (N, D) to (N, widths[-1])."""
+        return self.dense(self.convolution(layer.mean(2)) if self.maps else layer)
 
 
 def channels_in_turn(clips: Tensor) -> Tensor:
