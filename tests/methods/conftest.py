@@ -13,11 +13,13 @@ from videossl.models.base import Trunk, by_frame
 def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
     """A video in which frame i has value i, evenly moving where nothing else is said, from a car that slowly turns.
 
-    It also is a picture of a grasp that succeeded, if it has an even number of tens of frames.
+    It also is a grasp, a push, a poke and a pair, whose answers depend on the number of frames.
     """
     values = torch.arange(frames, dtype=torch.uint8)[:, None, None, None].expand(frames, 3, 8, 8)
     motion = np.ones(frames - 1, np.float32) if motion is None else motion
-    touch = {"angle": frames % 18, "success": frames // 10 % 2 == 0}
+    yes = frames // 10 % 2 == 0
+    grasp, poke = {"angle": frames % 18, "success": yes}, {"slope": 10.0 * frames, "intercept": 0.1, "valid": True}
+    touch = {**grasp, **poke, "action": np.full(5, frames / 1000, np.float32), "same": yes}
     return {"frames": values, "motion": motion, "pose": circling(frames), "name": "counting", "label": 0, **touch}
 
 
