@@ -39,6 +39,12 @@ COMMANDS = {
         "simulate_scenes",
         "pictures of 16 kinds of simulated scenes, in SUN397's layout",
     ),
+    "collect": Command(
+        "robot.collect",
+        "Collect",
+        "collect",
+        "have a simulated robot grasp, push and poke things, and look at them again",
+    ),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
     "pack": Command("experiments.pack", "Pack", "pack_videos", "make small copies of videos, which are read faster"),
     "pretrain": Command("experiments.pretrain", "Pretrain", "pretrain", "learn a trunk from videos without labels"),
@@ -71,7 +77,7 @@ def overview() -> str:
         [
             "usage: videossl COMMAND [OPTIONS]",
             "",
-            "Learn visual representations without labels, from video.",
+            "Learn visual representations without labels, from video and from touch.",
             "",
             *listed,
             "",

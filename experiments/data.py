@@ -9,6 +9,7 @@ from typing import Literal
 from videossl.datasets.comma2k19 import comma2k19
 from videossl.datasets.hmdb51 import hmdb51
 from videossl.datasets.image_folder import image_folder
+from videossl.datasets.interactions import interactions
 from videossl.datasets.kitti_odometry import kitti_odometry
 from videossl.datasets.kitti_raw import kitti_raw
 from videossl.datasets.moving_digits import moving_digits
@@ -29,6 +30,7 @@ DATASETS = {
         kitti_raw,
         kitti_odometry,
         comma2k19,
+        interactions,
     )
 }
 

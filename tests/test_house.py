@@ -78,7 +78,10 @@ def test_packages_are_listed_and_hold_a_docstring_only():
     for folder, name in FOLDERS.items():
         for path in (ROOT / folder).rglob("__init__.py"):
             tree = ast.parse(path.read_text())
-            assert len(tree.body) == 1 and ast.get_docstring(tree), path
+            rest = [ast.unparse(node) for node in tree.body[1:]]
+            if path == ROOT / "robot" / "__init__.py":  # which names its environments to gymnasium
+                rest = [line for line in rest if not line.startswith(("from gymnasium import register", "register("))]
+            assert ast.get_docstring(tree) and not rest, path
             found.append(".".join([name, *path.parent.relative_to(ROOT / folder).parts]))
     assert sorted(found) == sorted(listed)
 

@@ -1,0 +1,1 @@
+"""What a robot does to a thing on a table: one task a file, each a gymnasium environment."""

@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pybullet")
+
+from videossl.datasets.shards import check, read_manifest
+from videossl.robot.collect import Collect, collect, episodes, make, shared_out
+from videossl.robot.tasks.grasp import Grasp
+
+TINY = {"size": 24, "workers": 1}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.*")) if path.is_file()}
+
+
+def start(folder: Path, config: Collect) -> subprocess.Popen:
+    """The same collection, as a command of its own."""
+    words = [config.task, "--out", str(folder), "--episodes", str(config.episodes), "--workers", str(config.workers)]
+    command = [sys.executable, "-m", "videossl.experiments.cli", "collect", *words, "--size", str(config.size)]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder.parent, start_new_session=True
+    )
+
+
+def killed_and_gone_on_with(folder: Path, config: Collect, kills: int, rng: np.random.Generator) -> dict[str, bytes]:
+    """What a folder holds after its collection was killed, workers and all, at random moments, and then left alone."""
+    for _ in range(kills):
+        process = start(folder, config)
+        time.sleep(rng.uniform(1.5, 5.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    collect(replace(config, out=folder))
+    return files_of(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Collect, dict[str, bytes]]:
+    config = Collect("all", tmp_path_factory.mktemp("whole") / "set", episodes=400, **TINY)
+    collect(config)
+    return config, files_of(config.out)
+
+
+def test_two_workers_make_the_same_bytes(whole, tmp_path):
+    config, files = whole
+    collect(replace(config, out=tmp_path / "set", workers=2))
+    assert files_of(tmp_path / "set") == files and "manifest.json" in files
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_gone_on_with_it_is_the_same(whole, tmp_path, kills):
+    config, files = whole
+    assert killed_and_gone_on_with(tmp_path / "set", config, kills, np.random.default_rng(kills)) == files
+
+
+def test_an_episode_made_alone_is_the_one_in_the_collection(whole):
+    config, _ = whole
+    env = make(Grasp, config)
+    several = list(episodes(env, config.seed, 0, 12))
+    alone = next(episodes(env, config.seed, 11, 1))
+    assert all(np.array_equal(alone[name], several[11][name]) for name in env.fields)
+    assert not np.array_equal(alone["action"], several[10]["action"])
+    env.close()
+
+
+def test_a_damaged_shard_is_made_anew_and_the_others_are_kept(whole, tmp_path, capsys):
+    config, files = whole
+    again = replace(config, out=tmp_path / "set")
+    collect(again)
+    damaged, kept = again.out / "grasp/000000.h5", again.out / "grasp/000001.h5"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=r"000000.h5 is damaged"):
+        check(damaged)
+    before = kept.stat().st_mtime_ns
+    collect(again)
+    assert files_of(again.out) == files and kept.stat().st_mtime_ns == before
+    assert "grasp/000000.h5 is damaged" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_the_manifest_lists_every_episode_once(whole):
+    config, _ = whole
+    shards = read_manifest(config.out)
+    for task, count in config.counts.items():
+        spans = sorted((s["first"], s["first"] + s["episodes"]) for s in shards if s["task"] == task)
+        assert spans[0][0] == 0 and spans[-1][1] == count
+        assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_the_papers_size_has_the_papers_counts():
+    counts = Collect("all", Path("set"), episodes=131561).counts
+    assert counts == {"grasp": 40287, "push": 5472, "poke": 1372, "identity": 84430}
+    assert sum(shared_out(1001, {"a": 1, "b": 1, "c": 1}).values()) == 1001
+
+
+def test_another_configuration_is_refused_and_nothing_is_lost(whole):
+    config, files = whole
+    with pytest.raises(ValueError, match=r"was made with .*seed 0 \(now 1\)"):
+        collect(replace(config, seed=1))
+    assert files_of(config.out) == files
+    with pytest.raises(ValueError, match="task 'juggle', but there are grasp, push, poke, identity and all"):
+        Collect("juggle", config.out)
+    with pytest.raises(ValueError, match="at least 1 episode"):
+        Collect("grasp", config.out, episodes=0)
+
+
+def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
+    config = Collect("identity", tmp_path / "set", episodes=3000, size=24, workers=1)
+    process = start(config.out, config)
+    deadline = time.monotonic() + 60
+    while not list(config.out.glob("identity/0*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) != 0
+    shards = list(config.out.glob("identity/*.h5"))
+    assert shards and all(check(path) for path in shards) and not list(config.out.rglob("*.part"))
+    assert json.loads((config.out / "simulation.json").read_text())["episodes"] == 3000
+    assert not (config.out / "manifest.json").exists()
