@@ -1,11 +1,14 @@
-"""A progress bar for what takes long."""
+"""A progress bar for files that take long."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-def bar(title: str, show: bool) -> Progress:
-    """On standard error, where that is a terminal: `with bar("indexing", True) as b: b.add_task("", total=9, note="")`."""
+def file_bar(title: str, show: bool) -> Progress:
+    """How many files are done, on standard error where that is a terminal.
+
+    Usage: `with file_bar("indexing", True) as bar: bar.add_task("", total=9, note="")`.
+    """
     console = Console(stderr=True)
     return Progress(
         *(TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")),

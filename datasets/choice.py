@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from videossl.datasets.bar import bar
+from videossl.datasets.bar import file_bar
 from videossl.datasets.decoders import DECODERS, Name, missing, version
 from videossl.datasets.frames import VideoFile
-from videossl.datasets.jobs import LIMIT, Fault, in_processes
+from videossl.datasets.jobs import LIMIT, Fault, in_processes, worth_starting
 
 FEW = 8  # files of a kind, under which PyAV reads them without a measurement
 TRIED = 3  # files of a kind that are measured
@@ -29,7 +29,9 @@ SIZE = (128, 171)  # height and width that they are scaled to
 LOW = (60, 80)  # and to tell frames apart
 MARGIN = 1.1  # by how much another decoder must be faster than PyAV
 COLOURS = 4.0  # grey levels that two decoders' colours may lie apart, on average
-NEEDED = ("frames", "jumps", "bytes", "modified", "decoder")  # of an entry, to read the file
+NEEDED = ("frames", "jumps", "bytes", "modified", "decoder", "motion")  # of an entry, to read the file and to compare
+PARTS = 4  # of a video, in each of which frames are compared where it moves most
+SHARE = 10_000_000  # bytes of videos that take about as long to compare as a process to import another decoder
 
 
 @dataclass(eq=False)
@@ -169,8 +171,8 @@ def _ask_all(
         if kind.decoder not in ("pyav", *answers)
     ]:
         jobs = ((root / name, _needed(videos[name]), decoder) for _, decoder, name in ask)
-        few = min(workers, 1 + len(ask) // 16)
-        with bar("comparing", progress) as shown, closing(in_processes(_ask, jobs, few, limit)) as answers:
+        few = worth_starting(workers, (videos[name]["bytes"] for _, _, name in ask), SHARE)
+        with file_bar("comparing", progress) as shown, closing(in_processes(_ask, jobs, few, limit)) as answers:
             task = shown.add_task("", total=len(ask), note="")
             for n, why in answers:
                 kind, decoder, name = ask[n]
@@ -253,6 +255,9 @@ def speed(path: Path, entry: dict, decoder: Name, clips: int = 8) -> float:
 def disagreement(path: Path, entry: dict, decoder: Name, numbers: np.ndarray) -> tuple[str | None, float]:
     """Whether a decoder reads a file as PyAV does, which decodes it from its start.
 
+    Where nothing moves, a frame looks like those beside it, and a wrong number cannot be told from the right one: such
+    frames count as right. To find a decoder out, frames are to be asked for where the video moves.
+
     Args:
         numbers: frames to compare, (N,).
 
@@ -277,7 +282,21 @@ def disagreement(path: Path, entry: dict, decoder: Name, numbers: np.ndarray) ->
 
 
 def _ask(job: tuple[Path, dict, Name]) -> str | None:
-    """Whether a decoder agrees on the first frame, the last and some between."""
+    """Whether a decoder agrees on the frames that tell most."""
     path, entry, decoder = job
-    numbers = np.unique(np.linspace(0, entry["frames"] - 1, 6).astype(int))
-    return disagreement(path, entry, decoder, numbers)[0]
+    return disagreement(path, entry, decoder, telling(entry["motion"]))[0]
+
+
+def telling(motion: list[float]) -> np.ndarray:
+    """Numbers of the first frame, the last, and, in each of `PARTS` of the video, the two with most motion between them.
+
+    So a decoder that is a frame off from somewhere on is found out, if anything moves behind that place.
+
+    Args:
+        motion: between successive frames, `frames - 1` numbers.
+
+    Returns: ascending, (N,).
+    """
+    parts = [part for part in np.array_split(np.arange(len(motion)), PARTS) if part.size]
+    most = [int(part[np.argmax(np.take(motion, part))]) for part in parts]
+    return np.unique([0, len(motion), *most, *(n + 1 for n in most)])

@@ -79,7 +79,7 @@ class PyAV:
                 while self.next <= number:
                     frame = next(self.frames, None)
                     if frame is None:
-                        raise ValueError(ended(number))
+                        raise ValueError(f"ends before frame {number}")
                     self.next += 1
                     sign_of_life()
                 yield self.picture(frame, whole)
@@ -146,7 +146,7 @@ class OpenCV:
         for number in wanted:
             while self.next <= number:
                 if not self.capture.grab():
-                    raise ValueError(ended(number))
+                    raise ValueError(f"ends before frame {number}")
                 self.next += 1
                 sign_of_life()
             there, image = self.capture.retrieve()
@@ -359,11 +359,6 @@ def colours_of(frame: av.VideoFrame) -> tuple[int, ...] | None:
 FULL = {"yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p"}
 PLANAR = FULL | {"yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p"}
 STANDARDS = {1: "709", 2: "601", 5: "601", 6: "601", 9: "2020"}  # AVColorSpace: 2 is none given
-
-
-def ended(number: int) -> str:
-    """What to say of a file that is shorter than it was."""
-    return f"ended before frame {number}, but had it when it was indexed: run `videossl index` on its folder again"
 
 
 def quarters(frame: av.VideoFrame) -> int:

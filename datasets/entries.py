@@ -145,7 +145,7 @@ def check_writable(out: Path) -> None:
             f"{out.parent} is not there, so {out.name} cannot be written in it: make the folder first"
         )
     try:
-        _beside(out).touch(exist_ok=False)
+        _beside(out).touch()  # a process of the same number may have left one when it was killed
     except OSError as e:
         raise OSError(f"{out} cannot be written ({e.strerror}): give the index another place with --out FILE") from e
     _beside(out).unlink()

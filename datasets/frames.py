@@ -179,7 +179,7 @@ def image_names(folder: str, modified: int) -> list[str]:
 def is_numbered_image(name: str) -> bool:
     """Whether a file is named as one frame of a video: i_0001.jpg, 0000000000.png."""
     stem, suffix = os.path.splitext(name)
-    return suffix.lower() in IMAGES and stem[-1:].isdigit() and not name.startswith(".")
+    return suffix.lower() in IMAGES and stem[-1:].isdecimal() and not name.startswith(".")
 
 
 def read_image(path: str) -> np.ndarray:

@@ -22,12 +22,12 @@ from typing import Literal
 
 import joblib
 
-from videossl.datasets.bar import bar
+from videossl.datasets.bar import file_bar
 from videossl.datasets.choice import choose, require
 from videossl.datasets.decoders import Name
 from videossl.datasets.entries import FORMAT, Entries, check_writable, load_head, load_index, save_index
-from videossl.datasets.frames import image_names, stamp
-from videossl.datasets.jobs import LIMIT, Fault, in_processes
+from videossl.datasets.frames import is_numbered_image, stamp
+from videossl.datasets.jobs import LIMIT, Fault, check_limit, in_processes, worth_starting
 from videossl.datasets.packed import SUFFIX
 from videossl.datasets.survey import EMPTY, survey
 
@@ -74,8 +74,8 @@ def index_videos(
         workers: processes that decode; by default one for each core.
         progress: show a bar on standard error, where that is a terminal.
         decoder: who is to read the files from now on, where it gives the same frames; "auto" is the fastest.
-        limit: seconds within which the next frame of a file must come, or it is unreadable. So a film of hours is
-            indexed, however long that takes, and a file on which the decoder hangs keeps nobody waiting.
+        limit: seconds, from 1, within which the next frame of a file must come, or it is unreadable. So a film of hours
+            is indexed, however long that takes, and a file on which the decoder hangs keeps nobody waiting.
 
     Returns a summary, a dict: "out" (Path), "videos" (`Entries`: name -> entry), "unreadable" (name -> why), "warnings"
     (name -> what is odd), "others" (suffix -> how many files were left out), "kinds" (see `choose`), "decoded", "kept"
@@ -92,8 +92,7 @@ def index_videos(
     workers = joblib.cpu_count() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}, but at least 1 is needed to decode")
-    if not limit > 0:
-        raise ValueError(f"limit is {limit}, but should be seconds within which the next frame comes")
+    check_limit(limit)
     names, others = _find_some(root)
     _check_decoder(root, names, decoder)
     check_writable(out)
@@ -172,10 +171,10 @@ def _begun(root: Path, out: Path, names: list[str]) -> tuple[_Made, dict[str, di
 def _survey_all(made: _Made, todo: list[str], workers: int, progress: bool, limit: float):
     """Add the entries of these files, read in several processes, with a bar; write the index now and then."""
     jobs = ((made.root, name) for name in todo)
-    few = min(workers, 1 + len(todo) // 16)  # each takes a while to start
+    few = worth_starting(workers, (_identity(made.root / name)["bytes"] or 0 for name in todo))
     unreadable, start = 0, time.perf_counter()
     saved, pause = start, SAVED
-    with bar("indexing", progress) as shown, closing(in_processes(_entry, jobs, few, limit, tries=2)) as answers:
+    with file_bar("indexing", progress) as shown, closing(in_processes(_entry, jobs, few, limit, tries=2)) as answers:
         task = shown.add_task("", total=len(todo), note="")
         for n, (number, entry) in enumerate(answers, 1):
             name = todo[number]
@@ -271,41 +270,56 @@ def find(root: Path) -> tuple[list[str], Counter]:
     """What is named as a video under a folder: sorted paths relative to it, and the count of other files by suffix.
 
     Whatever bears a video's suffix is named, a folder or a broken link too, so that none is lost in silence; and so is
-    a sub-folder that may not be looked into. A sub-folder with two numbered images or more is one video.
+    a sub-folder that may not be looked into. A sub-folder with two numbered images or more is one video, unless something
+    in it, at any depth, bears a video's suffix: then its images are pictures beside videos, and count as other files.
     """
-    names, others = [], Counter()
-
-    def look(place: Path, prefix: str, above: tuple):
-        info = place.stat()
-        here = (info.st_dev, info.st_ino)
-        if here in above:  # a link back up
-            return
-        for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
-            if entry.name.startswith("."):
-                continue
-            inside = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if suffix in SUFFIXES:
-                names.append(prefix + entry.name)
-            elif not inside and prefix + entry.name != "index.json":
-                others[suffix] += 1
-            if inside:
-                try:
-                    inner = place / entry.name
-                    if suffix not in SUFFIXES and len(image_names(str(inner), inner.stat().st_mtime_ns)) > 1:
-                        names.append(prefix + entry.name)
-                    else:
-                        look(inner, f"{prefix}{entry.name}/", (*above, here))
-                except PermissionError:
-                    names.append(prefix + entry.name)
-
-    look(root, "", ())
+    names, others, _ = _look(root, "", ())
     return sorted(set(names)), others
+
+
+def _look(place: Path, prefix: str, above: tuple) -> tuple[list[str], Counter, int]:
+    """What `find` gives of a folder and those in it, and how many numbered images lie in it itself.
+
+    Args:
+        prefix: what its files' names begin with.
+        above: device and inode of the folders that it lies in.
+    """
+    names, others, images = [], Counter(), 0
+    info = place.stat()
+    here = (info.st_dev, info.st_ino)
+    if here in above:  # a link back up
+        return names, others, images
+    for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        name, named = prefix + entry.name, _named_as_video(entry.name)
+        inside = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+        if named:
+            names.append(name)
+        elif not inside and name != "index.json":
+            others[os.path.splitext(name)[1].lower()] += 1
+            images += is_numbered_image(entry.name)
+        if inside:
+            try:
+                inner, rest, pictures = _look(place / entry.name, f"{name}/", (*above, here))
+            except PermissionError:
+                names.append(name)
+                continue
+            if pictures > 1 and not named and not any(map(_named_as_video, inner)):
+                names.append(name)
+            else:
+                names += inner
+                others += rest
+    return names, others, images
+
+
+def _named_as_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def passed_over(name: str) -> bool:
     """Whether indexing leaves out a file that is so named, a path relative to the folder."""
-    return os.path.splitext(name)[1].lower() not in SUFFIXES or any(part.startswith(".") for part in name.split("/"))
+    return not _named_as_video(name) or any(part.startswith(".") for part in name.split("/"))
 
 
 def same(path: Path, entry: dict) -> bool:

@@ -25,6 +25,7 @@ LIMIT = 60.0  # seconds without a sign of life: a frame takes under one, and a f
 STARTING = 120  # seconds a process may take to import and compile what it needs
 TICK = 0.5  # seconds between two looks at the clock, and between two signs of life
 BATCH = 1000  # jobs after which a process is replaced, for decoders lose memory
+SHARE = 1_000_000  # bytes of videos that take about as long to decode as a process to start
 PRELOADED = "videossl.datasets.preload"
 
 # A plain fork would share the parent's threads and open files. A server that has imported what is needed forks within
@@ -84,7 +85,9 @@ def in_processes(
             before, now = now, time.monotonic()
             for child in list(children):
                 child.passes(min(now - before, 2 * TICK))
-                answer = child.heard() if child.pipe in ready else child.overdue(limit, total)
+                answer = child.heard() if child.pipe in ready else None
+                if answer is None:  # a sign of life, which does not end its time
+                    answer = child.overdue(limit, total)
                 if answer is None:
                     continue
                 (result,) = answer
@@ -101,6 +104,32 @@ def in_processes(
     finally:
         for child in children:
             child.end()
+
+
+def worth_starting(workers: int, sizes: Iterable[int], share: int = SHARE) -> int:
+    """How many processes of at most `workers` are worth their start: one a file, and one a `share` of all bytes.
+
+    Args:
+        workers: from 1.
+        sizes: bytes of the files that are to be read; looked at only until all workers have enough.
+        share: bytes that take about as long to read as a process to start.
+    """
+    total, few = 0, 1
+    for files, size in enumerate(sizes, 1):
+        total += size
+        few = min(workers, files, 1 + total // share)
+        if few == workers:
+            break
+    return few
+
+
+def check_limit(limit: float) -> None:
+    """Raise a ValueError if processes that are well would pass for hanging, for signs of life come every `TICK`."""
+    if not limit >= 2 * TICK:
+        raise ValueError(
+            f"limit is {limit:g}, but should be seconds without a frame after which a decoder hangs, from {2 * TICK:g}: "
+            f"one that is at work says so every {TICK:g}"
+        )
 
 
 class _Child:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import joblib
 
-from videossl.datasets.bar import bar
+from videossl.datasets.bar import file_bar
 from videossl.datasets.decoders import PyAV, missing
 from videossl.datasets.entries import Entries, save_index
 from videossl.datasets.frames import image_names, read_image
 from videossl.datasets.index import command, find, packed_from, read_index, same
-from videossl.datasets.jobs import LIMIT, Fault, in_processes, sign_of_life
+from videossl.datasets.jobs import LIMIT, Fault, check_limit, in_processes, sign_of_life, worth_starting
 from videossl.datasets.packed import (
     GOP,
     NOTED,
@@ -68,8 +68,9 @@ def pack(
     beside it, are copied, so that it is read by `ucf101(out)` as the originals are by `ucf101(root)`.
 
     Files are written to a side and renamed when they are whole. Those that are there already, from the same original, are
-    kept, so that an interrupted run goes on; those whose original is gone are removed. A packed file has its original's
-    time of change: packing gives the same bytes and the same index each time.
+    kept, so that an interrupted run goes on; those whose original is gone are removed. Until all is packed the new
+    folder's index says that it is unfinished, and the folder is not read. A packed file has its original's time of
+    change: packing gives the same bytes and the same index each time.
 
     Args:
         root: the folder, indexed by `videossl index`.
@@ -81,7 +82,7 @@ def pack(
         workers: processes that pack; by default one for each core.
         index: the index, where it is not `root`/index.json.
         progress: show a bar on standard error, where that is a terminal.
-        limit: seconds within which the next frame of a file must come, or it counts as unreadable.
+        limit: seconds, from 1, within which the next frame of a file must come, or it counts as unreadable.
 
     Returns a summary, a dict: "out" (Path), "note" (what the index holds under "packed": "from", the folder; "short",
     "step", "gop", the frames in a group of pictures; "videos", how many; "bytes"; "bytes of the originals"), "frames"
@@ -102,6 +103,8 @@ def pack(
         entries = _kept(packing, videos)
         kept = len(entries)
         todo = [name for name, entry in videos.items() if entry["error"] is None and name not in entries]
+        if todo:
+            _mark_unfinished(packing, videos, entries)
         failed = _pack_all(packing, videos, todo, entries, workers, progress, limit)
         bad = {name: failed.get(name) or entry["error"] for name, entry in videos.items() if name not in entries}
         if not entries:
@@ -127,8 +130,7 @@ def _check_options(packing: _Packing, workers: int, limit: float):
         raise ValueError(f"step is {packing.step}, but should be a whole number of grey levels from 1 to {STEPS[-1]}")
     if workers < 1:
         raise ValueError(f"workers is {workers}, but at least 1 is needed to pack")
-    if not limit > 0:
-        raise ValueError(f"limit is {limit}, but should be seconds within which the next frame comes")
+    check_limit(limit)
     if why := missing("packed"):
         raise ValueError(f"packing needs lz4, which is not there ({why}): pip install lz4")
 
@@ -207,11 +209,15 @@ def _part(out: Path) -> Path:
 
 
 def _kept(packing: _Packing, videos: dict[str, dict]) -> dict[str, dict]:
-    """The entries of packed files that are there and whole, by the original's name; a folder without any is begun."""
-    if not (packing.out / "index.json").exists():  # which says whose folder this is from now on
-        save_index(packing.out / "index.json", Entries(), len(videos), {}, packing.note())
+    """The entries of packed files that are there and whole, by the original's name."""
     found = {name: _whole(packing, name, entry) for name, entry in videos.items() if entry["error"] is None}
     return {name: entry for name, entry in found.items() if entry is not None}
+
+
+def _mark_unfinished(packing: _Packing, videos: dict[str, dict], entries: dict[str, dict]):
+    """Write an index that says whose folder this is, and how to go on if this run does not come to its end."""
+    lines = Entries({name + SUFFIX: entry for name, entry in entries.items()})
+    save_index(packing.out / "index.json", lines, len(videos) - len(entries), {}, packing.note())
 
 
 def _pack_all(
@@ -225,9 +231,9 @@ def _pack_all(
 ) -> dict[str, str]:
     """Pack these, in several processes, with a bar; add to `entries` those of the files. Returns why others have none."""
     jobs = ((packing, name, videos[name]) for name in todo)
-    few = min(workers, 1 + len(todo) // 4)  # each takes a while to start
+    few = worth_starting(workers, (videos[name]["bytes"] for name in todo))
     failed, start, frames, total = {}, time.perf_counter(), 0, len(entries) + len(todo)
-    with bar("packing", progress) as shown, closing(in_processes(_pack, jobs, few, limit, tries=2)) as answers:
+    with file_bar("packing", progress) as shown, closing(in_processes(_pack, jobs, few, limit, tries=2)) as answers:
         task = shown.add_task("", total=len(todo), note="")
         for n, found in answers:
             name = todo[n]

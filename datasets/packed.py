@@ -126,9 +126,7 @@ class Packed:
     def read(self, wanted: Sequence[int], whole: bool) -> Iterator[Picture]:
         """As `Decoder.read`: pictures of these ascending numbers, all in the same memory."""
         if wanted[-1] >= self.header.frames:
-            raise ValueError(
-                f"ended before frame {wanted[-1]}, but had it when it was indexed: run `videossl index` on its folder again"
-            )
+            raise ValueError(f"ends before frame {wanted[-1]}")
         gop, pixels, levels = self.header.gop, self.pixels, self.levels
         at = 0  # of the wanted numbers
         while at < len(wanted):

@@ -22,7 +22,8 @@ class Records(list):
     A record's "frames" are anything that has a `len` and takes an integer array of any shape (0-d too), in any order
     and with repeats: `frames[index]` is a uint8 tensor (*index.shape, C, H, W). They raise ValueError or OSError where
     a frame cannot be read, and can be pickled, for they are read in data workers. "motion", where an index measured it,
-    is how much each frame differs from the one before, in grey levels of 255: float32 (frames - 1,).
+    is how much each frame differs from the one before, in grey levels of 255: float32 (frames - 1,). "warning", where it
+    is there, says that the file is cut short or damaged; nothing is pretrained on such a one (see `usable`).
 
     Attributes:
         series: "UCF101", or the name of the folder that the lists or, without lists, the videos are in.
@@ -194,9 +195,11 @@ def gather(
                 frames = FrameFolder(str(root / place), entry["frames"], size, (entry["bytes"], entry["modified"]))
             else:
                 frames = video_file(root / place, entry, size)
-            records.append({"frames": frames, "name": name, **rest, "motion": np.array(entry["motion"], np.float32)})
+            record = {"frames": frames, "name": name, **rest, "motion": np.array(entry["motion"], np.float32)}
             if entry["warning"]:
                 damaged[name] = entry["warning"]
+                record["warning"] = entry["warning"]
+            records.append(record)
     for what, files in (("changed since they were indexed", changed), ("are not in the index yet", unknown)):
         if files:
             raise ValueError(

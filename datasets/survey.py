@@ -151,11 +151,19 @@ def _survey_images(folder: str, found: dict):
         profile.add(grey_of(Picture(tuple(planes))))
         profile.finish()  # at once, so that an image that cannot be read finds all before it told
         found["frames"] += 1
-    numbers = [int(re.search(r"(\d+)\.\w+$", name)[1]) for name in names]
-    lost = numbers[-1] - numbers[0] + 1 - len(numbers)
+    found["warning"] = "; ".join([*odd, *_odd_numbers(names)]) or None
+
+
+def _odd_numbers(names: list[str]) -> Iterator[str]:
+    """What is odd about the numbers at the end of images' names, if anything."""
+    parts = [re.fullmatch(r"(.*?)(\d+)\.\w+", name, re.DOTALL) for name in names]
+    numbers = [int(part[2]) for part in parts]
+    if len({part[1] for part in parts}) > 1 or len(set(numbers)) < len(numbers):
+        yield "holds several series of numbers (give each a folder of its own)"
+    first, last = min(numbers), max(numbers)
+    lost = last - first + 1 - len(set(numbers))
     if lost:
-        odd.append(f"lacks {lost} of the numbers from {names[0]} to {names[-1]}")
-    found["warning"] = "; ".join(odd) or None
+        yield f"lacks {lost} of the numbers from {names[numbers.index(first)]} to {names[numbers.index(last)]}"
 
 
 class Motion:

@@ -211,12 +211,16 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
 def usable(records: Records, method: Method, fabric: Fabric, window: int | None = None) -> list[dict]:
     """Those that the method can be asked of, within a window of so many frames; says how many are left out, and why.
 
+    Of files that are cut short or damaged nothing is learned, not even from what of them can be read.
+
     Raises:
         ValueError: none can.
     """
     kept, reasons = [], Counter()
     for record in records:
         try:
+            if "warning" in record:
+                raise ValueError("cut short or damaged (`videossl index` names them)")
             method.check(record)
             if window is not None:
                 draw_window(record, window, np.random.default_rng(0), method.check)  # there is one to draw

@@ -68,7 +68,7 @@ class BenchLoader:
     seed: int = 0  # of the draws
 
     def __post_init__(self):
-        least = {"files": 1, "length": 1, "stride": 1, "short": 2, "batch": 1, "batches": 1, "rounds": 5, "seed": 0}
+        least = {"files": 1, "length": 2, "stride": 1, "short": 2, "batch": 1, "batches": 1, "rounds": 5, "seed": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"{name} is a whole number from {value}, but {getattr(self, name)} was given")

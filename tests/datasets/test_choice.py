@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from videossl.datasets import choice, decoders
-from videossl.datasets.choice import FEW, disagreement, video_file
+from videossl.datasets.choice import FEW, disagreement, telling, video_file
 from videossl.datasets.index import index_videos
 from videossl.datasets.survey import survey
 from videossl.datasets.video_folder import video_folder
@@ -255,3 +255,10 @@ def test_a_video_file_says_who_reads_it(shared):
     path = shared / "video_formats" / "video2.avi"
     video = video_file(path, entry_of(path), (30, 40))
     assert (video.decoder, video.size, len(video)) == ("pyav", (30, 40), 120)
+
+
+def test_frames_that_tell_decoders_apart_lie_where_most_moves():
+    motion = np.zeros(99)
+    motion[[10, 40, 60, 90]] = 5
+    assert telling(motion.tolist()).tolist() == [0, 10, 11, 40, 41, 60, 61, 90, 91, 99]
+    assert telling([]).tolist() == [0] and telling([1.0]).tolist() == [0, 1]

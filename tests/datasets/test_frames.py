@@ -121,7 +121,7 @@ def test_a_size_or_count_that_makes_no_sense_is_refused():
 
 def test_a_file_that_went_or_changed_says_so_and_gives_no_other_frames(tmp_path, film, counting, shared):
     path = film(tmp_path / "clip.avi", counting[:10])
-    with pytest.raises(ValueError, match=r"clip.avi ended before frame 12, but had it when it was indexed"):
+    with pytest.raises(ValueError, match=r"clip.avi ends before frame 12$"):
         VideoFile(path, 30)[[3, 12, 14]]
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"clip.avi is empty"):

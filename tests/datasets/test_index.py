@@ -414,3 +414,27 @@ def test_the_command_says_what_was_found_and_why_files_are_unreadable(folder, fi
     assert "64x48 (4)" in said and "ffv1 (3), mpeg4 (1)" in said and "29 videos decoded" in said
     assert "zero19.avi is empty (0 bytes)" in said and "zero20" not in said and "... and 5 more" in said
     assert "cut.avi ends after" in said
+
+
+def test_images_beside_videos_hide_none_of_them(images, film, counting):
+    root = images.parent
+    film(images / "deep" / "clip.avi", counting[:10])
+    found = make(root)
+    assert sorted(found["videos"]) == ["images/deep/clip.avi"] and found["others"] == {".png": 12}
+
+
+def test_several_series_of_numbers_in_one_folder_are_said(images):
+    for n in range(12):
+        os.rename(images / f"i_{n:02}.png", images / f"{'left' if n < 6 else 'right'}_{n % 6}.png")
+    warning = make(images.parent)["warnings"]["images"]
+    assert warning == "holds several series of numbers (give each a folder of its own)"
+
+
+def test_a_limit_under_the_time_between_two_signs_of_life_is_refused(folder):
+    with pytest.raises(ValueError, match=r"limit is 0\.3, but should be seconds .* from 1:"):
+        make(folder, limit=0.3)
+
+
+def test_what_a_killed_process_of_the_same_number_left_does_not_stop_indexing(folder):
+    (folder / f".index.json.{os.getpid()}").touch()
+    assert len(make(folder)["videos"]) == 3

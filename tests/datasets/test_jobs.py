@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from videossl.datasets import jobs
-from videossl.datasets.jobs import Fault, in_processes, sign_of_life
+from videossl.datasets.jobs import Fault, in_processes, sign_of_life, worth_starting
 
 FINE = "None"
 SLEEP = "__import__('time').sleep(600)"
@@ -105,3 +105,11 @@ def test_where_no_process_can_be_started_that_is_an_error(monkeypatch):
     monkeypatch.setattr(jobs, "_answer", eval)  # which does not take what it is given
     with pytest.raises(ChildProcessError, match="could not be started: ended with exit status 1"):
         list(in_processes(eval, [FINE], 1))
+
+
+def test_as_many_processes_are_started_as_there_is_work_for():
+    million = 1_000_000
+    assert worth_starting(4, [5 * million] * 3) == 3  # few but long files
+    assert worth_starting(4, [10_000] * 50) == 1  # many, but soon read
+    assert worth_starting(2, [million] * 50) == 2
+    assert worth_starting(4, []) == 1

@@ -398,7 +398,7 @@ def test_notes_of_another_form_are_refused(tmp_path, notes):
 
 def test_other_files_versions_and_frames_that_are_not_there_are_refused(tmp_path, sliding, shared):
     path = packed(sliding, tmp_path / "a.vpk")
-    with pytest.raises(ValueError, match=r"a.vpk ended before frame 25, but had it when it was indexed"):
+    with pytest.raises(ValueError, match=r"a.vpk ends before frame 25$"):
         VideoFile(path, 30, None, "packed")[[3, 25]]
     other = tmp_path / "b.vpk"
     for data, why in (
@@ -614,6 +614,24 @@ def test_a_run_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(folder,
     assert (found["kept"], found["packed"]) == (3, 3)
     make(folder, fresh)
     assert contents(out) == contents(fresh) and not list(out.glob(".*.part"))
+
+
+def test_a_second_run_that_is_stopped_does_not_pass_for_the_whole(folder, tmp_path, film, monkeypatch):
+    out = tmp_path / "out"
+    make(folder, out)
+    film(folder / "A" / "v_A_g04_c01.avi", moving(10))  # was empty
+    index_videos(folder, workers=1, progress=False, decoder="pyav")
+
+    def stopped(*job, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_module, "in_processes", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        make(folder, out)
+    with pytest.raises(ValueError, match=r"unfinished.*videossl pack"):
+        read_index(out)
+    monkeypatch.undo()
+    assert make(folder, out)["packed"] == 1 and "A/v_A_g04_c01.avi.vpk" in read_index(out)
 
 
 def test_a_video_that_makes_the_decoder_crash_or_hang_is_unreadable(folder, tmp_path, forked, monkeypatch):

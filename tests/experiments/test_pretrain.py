@@ -14,7 +14,7 @@ import torch
 from videossl.datasets.frames import VideoFile
 from videossl.experiments.data import Videos, content
 from videossl.experiments.devices import Devices
-from videossl.experiments.pretrain import Pretrain, Resume, measure, pretrain, resume
+from videossl.experiments.pretrain import Pretrain, Resume, measure, pretrain, resume, usable
 from videossl.experiments.runs import read_log
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
@@ -234,3 +234,13 @@ def test_other_videos_than_those_it_began_with_are_noticed(whole, tiny, tmp_path
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path):
     with pytest.raises(FloatingPointError, match="lower --rate"):
         pretrain(config(tiny, tmp_path / "run", rate=1e30))
+
+
+def test_nothing_is_learned_from_files_that_are_cut_short_or_damaged(tiny, capsys):
+    records = Videos(tiny, size=(32, 32)).records(True, 1, (32, 32))
+    method, fabric = ShuffleAndLearn(far=8, near=4), Devices(accelerator="cpu").launch()
+    records[1]["warning"] = "ends after 27 of 187 declared frames"
+    kept = usable(records, method, fabric)
+    assert [record["name"] for record in kept] == [r["name"] for n, r in enumerate(records) if n != 1]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"1 of {len(records)} videos are left out of pretraining: cut short or damaged" in printed
