@@ -8,13 +8,16 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 pytest.importorskip("pybullet")
 
+from videossl.datasets.interactions import interactions
 from videossl.datasets.shards import check, read_manifest
 from videossl.robot.collect import Collect, collect, episodes, make, shared_out
+from videossl.robot.replay import Replay, replay, verify
 from videossl.robot.tasks.grasp import Grasp
 
 TINY = {"size": 24, "workers": 1}
@@ -127,3 +130,28 @@ def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
     assert shards and all(check(path) for path in shards) and not list(config.out.rglob("*.part"))
     assert json.loads((config.out / "simulation.json").read_text())["episodes"] == 3000
     assert not (config.out / "manifest.json").exists()
+
+
+def test_any_episode_is_made_again_bit_for_bit_and_filmed(whole, tmp_path, capsys):
+    config, _ = whole
+    for task in config.counts:
+        replay(Replay(config.out, task, sample=5))
+    assert capsys.readouterr().out.count("all the same, to the last bit") == 4
+    replay(Replay(config.out, "grasp", episode=3, video=tmp_path / "grasp.mp4"))
+    with av.open(str(tmp_path / "grasp.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 5
+    with pytest.raises(ValueError, match="has episodes 0 to 121 of grasp, but not 500"):
+        replay(Replay(config.out, "grasp", episode=500))
+    with pytest.raises(ValueError, match="holds grasp, identity, poke, push: say which by --task"):
+        replay(Replay(config.out))
+
+
+def test_an_episode_that_differs_is_named_with_its_field(whole):
+    config, _ = whole
+    env = make(Grasp, config)
+    record = next(r for r in interactions(config.out, task="grasp") if r["episode"] == 7)
+    made = next(episodes(env, config.seed, 7, 1))
+    verify(record, made, "episode 7")
+    with pytest.raises(ValueError, match="episode 7 is not the same when it is made again: gap is 7"):
+        verify(record, {**made, "gap": np.float32(7)}, "episode 7")
+    env.close()
