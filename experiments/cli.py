@@ -66,6 +66,9 @@ COMMANDS = {
         "experiments.bench.evaluation", "BenchEvaluation", "bench_evaluation", "scores by each decoder and packed copy"
     ),
     "bench fit": Command("experiments.bench.fit", "BenchFit", "bench_fit", "the training loop beside a bare one"),
+    "bench collect": Command(
+        "experiments.bench.collect", "BenchCollect", "bench_collect", "simulated interactions an hour"
+    ),
     "bench fuzz": Command("experiments.bench.fuzz", "BenchFuzz", "bench_fuzz", "read thousands of damaged files"),
     "report": Command("experiments.report", "Report", "report", "one HTML page of runs and their scores"),
 }
