@@ -207,15 +207,16 @@ def test_the_three_pictures_share_one_trunk_and_the_middle_one_matters(tiny):
     assert not torch.allclose(net.predict({"clips": clips}), net.predict({"clips": other}))
 
 
-def test_split_pictures_are_grey_in_training_alone(tiny, monkeypatch):
+def test_split_pictures_show_one_channel_at_random_in_training_and_in_turn_otherwise(tiny, monkeypatch):
     net = dataclasses.replace(TOY, split=True).build(tiny())
     shown = []
     monkeypatch.setattr(net.trunk, "normalise", lambda clips: shown.append(clips) or clips)
     batch = {"clips": torch.rand(8, 3, 1, 3, 16, 16)}
     net.predict(batch)
     net.eval().predict(batch)
-    training, evaluating = (clips - clips[..., :1, :, :] for clips in shown)
-    assert not training.any() and evaluating.any()
+    assert not any((clips - clips[..., :1, :, :]).any() for clips in shown)
+    for n in range(3):
+        assert shown[1].unflatten(0, (8, 3))[:, n, :, 0].equal(batch["clips"][:, n, :, n])
 
 
 def test_uniform_logits_cost_log_2(tiny):
