@@ -16,7 +16,7 @@ def test_colours_at_their_mean_become_zero_and_at_one_deviation_one():
     assert trunk.normalise(clips).abs().max() == 0
     torch.testing.assert_close(trunk.normalise(clips + trunk.std), torch.ones(1, 2, 3, 8, 8))
     assert not trunk.state_dict()
-    with pytest.raises(NotImplementedError, match="Trunk has no maps"):
+    with pytest.raises(ValueError, match="Trunk has no maps"):
         trunk(clips)
 
 

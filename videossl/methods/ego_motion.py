@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from videossl.geometry import relative, wrap
 from videossl.methods.base import Net
 from videossl.methods.pairs import check_moving, draw_pairs, frequent, poses, show, some_motions
-from videossl.methods.parts import encode
+from videossl.methods.parts import encode, layer_shape
 from videossl.models.base import Trunk
 
 COMPONENTS = ("sideways", "forward", "yaw")
@@ -234,16 +234,12 @@ def channels(trunk: Trunk) -> int:
     Raises:
         ValueError: it has no maps.
     """
-    training = trunk.training
-    try:
-        with torch.no_grad():  # and in eval mode: the look leaves no trace in batch norm
-            return trunk.eval().maps(trunk.mean.new_zeros(1, trunk.length, 3, trunk.size, trunk.size)).shape[1]
-    except NotImplementedError as error:
+    if "maps" not in trunk.layers:
         raise ValueError(
-            f"{error}, which the head looks at: take a convolutional trunk such as CaffeNet or ResNet, or head features"
-        ) from None
-    finally:
-        trunk.train(training)
+            f"{type(trunk).__name__} has no maps(), which the head looks at: take a convolutional trunk such as CaffeNet or"
+            " ResNet, or head features"
+        )
+    return layer_shape(trunk, "maps")[1]
 
 
 @torch.no_grad()

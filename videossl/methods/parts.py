@@ -1,5 +1,6 @@
 """Pieces that several methods share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +47,24 @@ def branch_of(trunk: Trunk, asked: str | None, *wanted: str) -> str:
 
 
 @torch.no_grad()
-def layer_shape(trunk: Trunk, name: str) -> torch.Size:
-    """Of a trunk's layer for one clip of the length and size it is made for. The trunk is left as it was."""
+def tried(trunk: Trunk, ask: Callable[[Tensor], Any], length: int | None = None) -> Any:
+    """What is answered for one black clip of the trunk's size, in eval mode; the trunk is left as it was.
+
+    Args:
+        ask: of a clip (1, T, 3, size, size), such as `trunk.maps`.
+        length: frames of the clip; None: as many as the trunk is made for.
+    """
     training = trunk.training
     trunk.eval()
-    shape = trunk.layer(trunk.mean.new_zeros(1, trunk.length, 3, trunk.size, trunk.size), name).shape
-    trunk.train(training)
-    return shape
+    try:
+        return ask(trunk.mean.new_zeros(1, length or trunk.length, 3, trunk.size, trunk.size))
+    finally:
+        trunk.train(training)
+
+
+def layer_shape(trunk: Trunk, name: str) -> torch.Size:
+    """Of a trunk's layer for one clip of the length and size it is made for."""
+    return tried(trunk, lambda clip: trunk.layer(clip, name)).shape
 
 
 class DenseHead(nn.Sequential):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from videossl import augment
 from videossl.methods.base import Net
+from videossl.methods.parts import tried
 from videossl.models.base import Trunk
 
 
@@ -124,21 +125,14 @@ class VideoAutoencoderNet(Net):
         return {"input": truth, "rebuilt": self.rebuild(clips).clamp(0, 1), "mean frame": mean}
 
 
-@torch.no_grad()
 def code_shape(trunk: Trunk, length: int) -> tuple[int, int, int, int]:
     """Channels, moments, height and width of the trunk's maps for a clip of its size.
 
     Raises:
         ValueError: it has none.
     """
-    training = trunk.training
-    clip = trunk.mean.new_zeros(1, length, 3, trunk.size, trunk.size)
-    try:
-        shape = trunk.eval().maps(clip).shape[1:]  # in eval mode: no statistics change
-    except NotImplementedError as error:
+    if "maps" not in trunk.layers:
         raise ValueError(
-            f"{error}, but a video autoencoder rebuilds clips from them: convolutional trunks do"
-        ) from error
-    finally:
-        trunk.train(training)
-    return tuple(shape)
+            f"{type(trunk).__name__} has no maps(), but a video autoencoder rebuilds clips from them: convolutional trunks do"
+        )
+    return tuple(tried(trunk, trunk.maps, length).shape[1:])

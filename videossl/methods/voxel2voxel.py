@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from videossl import augment
 from videossl.methods.base import Net
+from videossl.methods.parts import tried
 from videossl.models.base import Trunk
 
 
@@ -147,7 +148,7 @@ class Voxel2VoxelNet(Net):
 
     def __init__(self, trunk, method):
         super().__init__()
-        if type(trunk).maps is Trunk.maps:
+        if "maps" not in trunk.layers:
             raise ValueError(
                 f"Voxel2Voxel paints from feature maps, so its trunk must have maps(): {type(trunk).__name__} has none,"
                 " convolutional trunks do (C3D, R3D, S3D, ResNet, Small)"
@@ -242,14 +243,9 @@ def stretched(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, tuple(size), mode="trilinear", align_corners=False)
 
 
-@torch.no_grad()
 def measured(trunk: Trunk, length: int) -> list[torch.Size]:
-    """Shapes of the trunk's stages for one clip of this length, of the size it is made for. It is left as it was."""
-    training = trunk.training
-    trunk.eval()
-    stages = trunk.stages(trunk.mean.new_zeros(1, length, 3, trunk.size, trunk.size))
-    trunk.train(training)
-    return [maps.shape for maps in stages]
+    """Shapes of the trunk's stages for one clip of this length, of the size it is made for."""
+    return [maps.shape for maps in tried(trunk, trunk.stages, length)]
 
 
 def mean_over(judged: Tensor, errors: Tensor) -> Tensor:

@@ -60,8 +60,12 @@ class Trunk(nn.Module):
         return (clips - self.mean) / self.std
 
     def maps(self, clips: Tensor) -> Tensor:
-        """The last feature maps: (N, T, 3, H, W), floats in [0, 1], to (N, channels, T', H', W')."""
-        raise NotImplementedError(f"{type(self).__name__} has no maps()")
+        """The last feature maps: (N, T, 3, H, W), floats in [0, 1], to (N, channels, T', H', W').
+
+        Raises:
+            ValueError: this trunk has none (`layers` tells).
+        """
+        raise ValueError(f"{type(self).__name__} has no maps()")
 
     def stages(self, clips: Tensor) -> list[Tensor]:
         """The last feature maps of each resolution, for decoders: (N, channels, T', H', W') each, the finest first.
