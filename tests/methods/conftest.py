@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
+from videossl.methods.base import Method, Net
 from videossl.models.base import Trunk, by_frame
+from videossl.training.draws import Draws, loader
+from videossl.training.fit import fit
+from videossl.training.schedules import cosine
 
 
 def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
@@ -75,3 +80,31 @@ def falling() -> Callable[[int], dict]:
 def tiny() -> Callable[[], Trunk]:
     """`tiny()`: see `TinyTrunk`."""
     return TinyTrunk
+
+
+def learn_toy(method: Method, records: list[dict], trunk: Trunk, steps: int) -> Net:
+    """A method's net after so many steps of 32 examples, in eval mode."""
+    torch.manual_seed(0)
+    net = method.build(trunk)
+    adam = torch.optim.AdamW(net.parameters(), lr=5e-3)
+    for _ in fit(net, loader(Draws(records, method.sample, 0), 32), adam, steps, cosine(5e-3)):
+        pass
+    return net.eval()
+
+
+def all_at_once(method: Method, records: list[dict]) -> dict:
+    """A batch of as many examples as there are records."""
+    draws = Draws(records, method.sample, 0)
+    return default_collate([draws[n] for n in range(len(records))])
+
+
+@pytest.fixture
+def learn() -> Callable[..., Net]:
+    """`learn(method, records, trunk, steps)`: see `learn_toy`."""
+    return learn_toy
+
+
+@pytest.fixture
+def batch() -> Callable[..., dict]:
+    """`batch(method, records)`: see `all_at_once`."""
+    return all_at_once

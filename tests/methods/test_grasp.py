@@ -5,9 +5,6 @@ import pytest
 import torch
 
 from videossl.methods.grasp import Grasp
-from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
-from videossl.training.schedules import cosine
 
 
 def bar(angle: float, size: int = 16) -> torch.Tensor:
@@ -64,18 +61,11 @@ def test_no_turn_leaves_a_patch_and_its_bin_as_they_are(tiny):
     assert angle.tolist() == [7] and patches.mul(255).round().byte().equal(bar(1.0)[None])
 
 
-def test_it_learns_across_which_way_a_bar_can_be_held(tiny):
+def test_it_learns_across_which_way_a_bar_can_be_held(tiny, learn, batch):
     records = attempts(300)
     method = Grasp(widths=(64,), channels=16).prepare(records)
-    torch.manual_seed(0)
-    net = method.build(tiny())
-    adam = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    for _ in fit(net, loader(Draws(records, method.sample, 0), 32), adam, 150, cosine(5e-3)):
-        pass
-    net.eval()
-    probe = Draws(attempts(100, seed=1), method.sample, 0)
-    batch = torch.utils.data.default_collate([probe[n] for n in range(100)])
-    assert net(batch)[1]["accuracy"] > 0.8
+    net = learn(method, records, tiny(), 150)
+    assert net(batch(method, attempts(100, seed=1)))[1]["accuracy"] > 0.8
 
 
 def test_successes_are_counted_and_what_cannot_be_asked_is_said():

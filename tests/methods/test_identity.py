@@ -4,9 +4,6 @@ import torch
 from torch.nn import functional as F
 
 from videossl.methods.identity import Identity
-from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
-from videossl.training.schedules import cosine
 
 
 def pair(rng: np.random.Generator, name: str) -> dict:
@@ -38,18 +35,12 @@ def test_equal_pictures_cost_nothing_and_auc_is_a_count_of_pairs(tiny):
     assert net({"clips": clips, "same": torch.tensor([1, 1, 0, 0])})[1]["auc"] == 1
 
 
-def test_it_learns_to_tell_colours_apart(tiny):
+def test_it_learns_to_tell_colours_apart(tiny, learn, batch):
     rng = np.random.default_rng(0)
     records = [pair(rng, f"pair{n}") for n in range(400)]
     method = Identity()
-    torch.manual_seed(0)
-    net = method.build(tiny())
-    adam = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    for _ in fit(net, loader(Draws(records[:300], method.sample, 0), 32), adam, 150, cosine(5e-3)):
-        pass
-    net.eval()
-    probe = Draws(records[300:], method.sample, 0)
-    assert net(torch.utils.data.default_collate([probe[n] for n in range(100)]))[1]["auc"] > 0.9
+    net = learn(method, records[:300], tiny(), 150)
+    assert net(batch(method, records[300:]))[1]["auc"] > 0.9
 
 
 def test_what_is_no_pair_is_refused():

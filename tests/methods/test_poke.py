@@ -3,9 +3,6 @@ import pytest
 import torch
 
 from videossl.methods.poke import Poke, line_of
-from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
-from videossl.training.schedules import cosine
 
 
 def poke(rng: np.random.Generator, name: str) -> dict:
@@ -23,25 +20,19 @@ def pokes(count: int, seed: int = 0) -> list[dict]:
     return [poke(rng, f"poke{n}") for n in range(count)]
 
 
-def test_always_answering_the_mean_costs_1(tiny):
+def test_always_answering_the_mean_costs_1(tiny, batch):
     records = pokes(300)
     method = Poke(widths=(8,)).prepare(records)
     net = method.build(tiny())
     torch.nn.init.zeros_(net.head[-1].weight), torch.nn.init.zeros_(net.head[-1].bias)
-    draws = Draws(records, method.sample, 0)
-    metrics = net(torch.utils.data.default_collate([draws[n] for n in range(300)]))[1]
+    metrics = net(batch(method, records))[1]
     assert metrics["error"].item() == pytest.approx(1, rel=1e-3) == metrics["slope_error"].item()
 
 
-def test_it_learns_to_see_stiffness(tiny):
+def test_it_learns_to_see_stiffness(tiny, learn):
     records = pokes(300)
     method = Poke(widths=(32,)).prepare(records)
-    torch.manual_seed(0)
-    net = method.build(tiny())
-    adam = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    for _ in fit(net, loader(Draws(records, method.sample, 0), 32), adam, 100, cosine(5e-3)):
-        pass
-    net.eval()
+    net = learn(method, records, tiny(), 100)
     test = pokes(60, seed=1)
     clips = torch.stack([record["frames"] for record in test])[:, None]
     told = net.answer(clips)[:, 0].detach().numpy()

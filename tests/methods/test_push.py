@@ -3,9 +3,6 @@ import pytest
 import torch
 
 from videossl.methods.push import Push
-from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
-from videossl.training.schedules import cosine
 
 
 def push(rng: np.random.Generator, name: str) -> dict:
@@ -24,15 +21,13 @@ def pushes(count: int, seed: int = 0) -> list[dict]:
     return [push(rng, f"push{n}") for n in range(count)]
 
 
-def test_always_answering_the_mean_costs_1_and_what_never_changes_costs_nothing(tiny):
+def test_always_answering_the_mean_costs_1_and_what_never_changes_costs_nothing(tiny, batch):
     records = pushes(400)
     method = Push(widths=(8,)).prepare(records)
     assert method.deviation[4] == 1 and method.mean[4] == pytest.approx(0.01)
     net = method.build(tiny())
     torch.nn.init.zeros_(net.head[-1].weight), torch.nn.init.zeros_(net.head[-1].bias)
-    draws = Draws(records, method.sample, 0)
-    batch = torch.utils.data.default_collate([draws[n] for n in range(400)])
-    assert net(batch)[1]["error"].item() == pytest.approx(4 / 5, rel=1e-3)  # the height is known
+    assert net(batch(method, records))[1]["error"].item() == pytest.approx(4 / 5, rel=1e-3)  # the height is known
 
 
 def test_the_first_and_the_last_picture_are_shown(counting):
@@ -41,17 +36,11 @@ def test_the_first_and_the_last_picture_are_shown(counting):
     assert clips.shape == (2, 1, 3, 8, 8) and clips[:, 0, 0, 0, 0].tolist() == [0, 119]
 
 
-def test_it_learns_where_a_dot_was_pushed(tiny):
+def test_it_learns_where_a_dot_was_pushed(tiny, learn, batch):
     records = pushes(400)
     method = Push(widths=(64,), channels=8).prepare(records)
-    torch.manual_seed(0)
-    net = method.build(tiny())
-    adam = torch.optim.AdamW(net.parameters(), lr=5e-3)
-    for _ in fit(net, loader(Draws(records, method.sample, 0), 32), adam, 250, cosine(5e-3)):
-        pass
-    net.eval()
-    probe = Draws(pushes(100, seed=1), method.sample, 0)
-    assert net(torch.utils.data.default_collate([probe[n] for n in range(100)]))[1]["error"] < 0.25
+    net = learn(method, records, tiny(), 250)
+    assert net(batch(method, pushes(100, seed=1)))[1]["error"] < 0.25
 
 
 def test_the_answer_depends_on_both_pictures_and_their_order(tiny):
