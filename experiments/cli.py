@@ -46,6 +46,7 @@ COMMANDS = {
         "have a simulated robot grasp, push and poke things, and look at them again",
     ),
     "replay": Command("robot.replay", "Replay", "replay", "make collected episodes again, verify them, film one"),
+    "export": Command("experiments.export", "Export", "export", "write interactions as LeRobotDataset or RLDS"),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
     "pack": Command("experiments.pack", "Pack", "pack_videos", "make small copies of videos, which are read faster"),
     "pretrain": Command("experiments.pretrain", "Pretrain", "pretrain", "learn a trunk from videos without labels"),

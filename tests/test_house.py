@@ -59,7 +59,16 @@ def test_the_core_and_the_data_sets_meet_in_plain_dicts():
     [
         ("pybullet", "robot/"),
         ("pybullet_data", "robot/"),
-        ("av", ("datasets/decoders.py", "datasets/survey.py", "experiments/bench/", "robot/replay.py")),
+        (
+            "av",
+            (
+                "datasets/decoders.py",
+                "datasets/survey.py",
+                "experiments/bench/",
+                "experiments/export",
+                "robot/replay.py",
+            ),
+        ),
         ("torchcodec", ("datasets/decoders.py", "experiments/bench/")),
         ("decord", ("datasets/decoders.py", "experiments/bench/")),
         ("lz4", "datasets/packed.py"),
