@@ -45,6 +45,9 @@ COMMANDS = {
         "collect",
         "have a simulated robot grasp, push and poke things, and look at them again",
     ),
+    "inspect": Command(
+        "experiments.inspection", "Inspect", "inspect", "one HTML page of what collected interactions are like"
+    ),
     "replay": Command("robot.replay", "Replay", "replay", "make collected episodes again, verify them, film one"),
     "export": Command("experiments.export", "Export", "export", "write interactions as LeRobotDataset or RLDS"),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),

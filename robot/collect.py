@@ -290,7 +290,9 @@ def collect_from(config: Collect, kinds: Mapping[str, type[Tabletop]]) -> None:
             sweep(config.out)
             progress.look()
             raise KeyboardInterrupt(f"{progress.stand}, and the same command goes on") from stop
-    progress.console.print(f"{config.out}: {progress.stand}, {progress.megabytes:.1f} MB")
+    progress.console.print(
+        f"{config.out}: {progress.stand}, {progress.megabytes:.1f} MB. Look: videossl inspect {config.out}"
+    )
 
 
 def _write_manifest(config: Collect, progress: "_Progress") -> None:
