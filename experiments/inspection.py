@@ -7,6 +7,7 @@ tenth of a millimetre elsewhere.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from videossl.robot.replay import plan_of
 from videossl.training.checkpoints import write
 
 ELSEWHERE = 1e-4  # metres that the hand goes elsewhere, to see which labels survive
-SHOWN, COLUMNS, SIDE = 24, 8, 128  # episodes of a contact sheet, in a row, and pixels of each picture
+SHOWN, COLUMNS, SIDE = 16, 8, 128  # episodes of a contact sheet, in a row, and pixels of each picture
 YES, NO, PLAIN = (30, 160, 60), (205, 40, 40), (30, 80, 220)  # red, green, blue
 
 
@@ -35,6 +36,7 @@ class Inspect:
 
     folder: Positional[Path]  # which `videossl collect` made
     out: Path | None = None  # the page; folder/inspection.html if not given
+    pictures: Path | None = None  # folder for the contact sheets as files of their own, too
     sample: int = 100  # episodes of each task that are done again, for the noise of labels; 0 leaves that out
     seed: int = 0  # of what is shown and done again
 
@@ -54,8 +56,12 @@ def inspect(config: Inspect) -> Path:
         sections = [section(config, task) for task in tasks(config.folder)]
     out = config.out or config.folder / "inspection.html"
     layout = Path(__file__).with_name("inspection.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(layout)
-    write(out, page.render(title=config.folder.resolve().name, sections=sections))
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["png"] = partial(uri, "image/png")
+    write(out, environment.from_string(layout).render(title=config.folder.resolve().name, sections=sections))
+    for part in sections if config.pictures is not None else ():
+        config.pictures.mkdir(parents=True, exist_ok=True)
+        (config.pictures / f"interactions_{part['task']}.png").write_bytes(part["sheet"])
     console.print(f"written: {out}")
     return out
 
@@ -118,8 +124,8 @@ def noise(config: Inspect, task: str, records: list[dict]) -> dict[str, float]:
     return {name: count / len(records) for name, count in same.items()}
 
 
-def sheet(records: list[dict], found: Interactions) -> str:
-    """Pictures of episodes, with what was done drawn on the first, and a frame that tells the answer."""
+def sheet(records: list[dict], found: Interactions) -> bytes:
+    """Pictures of episodes, with what was done drawn on the first, and a frame that tells the answer: a PNG file."""
     answers = labels(found)
     cells = []
     for record in records:
@@ -135,7 +141,7 @@ def sheet(records: list[dict], found: Interactions) -> str:
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (-len(cells) % columns)
     rows = [np.concatenate(cells[n : n + columns], 1) for n in range(0, len(cells), columns)]
-    return uri("image/png", cv2.imencode(".png", np.concatenate(rows)[..., ::-1])[1].tobytes())
+    return cv2.imencode(".png", np.concatenate(rows)[..., ::-1])[1].tobytes()
 
 
 def draw(picture: np.ndarray, pixels: np.ndarray, colour: tuple[int, int, int], arrow: bool) -> None:

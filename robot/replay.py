@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 from tyro.conf import Positional
 
 from videossl.datasets.interactions import interactions, tasks
@@ -27,7 +28,7 @@ class Replay:
     episode: int | None = None  # its number; none: `sample` of them, drawn at random
     sample: int = 20
     seed: int = 0  # of the draw
-    video: Path | None = None  # MP4 to film the episode to, from the side and at half the speed
+    video: Path | None = None  # film the episode to this MP4 or WebP, from the side and at half the speed
 
 
 def replay(config: Replay) -> None:
@@ -39,6 +40,8 @@ def replay(config: Replay) -> None:
     """
     if config.video is not None and config.episode is None:
         raise ValueError("a film is of one episode: say which by --episode")
+    if config.video is not None and config.video.suffix not in (".mp4", ".webp"):
+        raise ValueError(f"{config.video} is to be a film, of which the name ends in .mp4 or .webp")
     collected, task = plan_of(config.folder), config.task or only_task(config.folder)
     records = [r for part in (True, False) for r in interactions(config.folder, train=part, task=task)]
     by_number = {record["episode"]: record for record in records}
@@ -118,8 +121,12 @@ def film(collected: Collect, task: str, number: int) -> np.ndarray:
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
-    """Write frames (T, H, W, 3) uint8 as MP4 (H.264)."""
+    """Write frames (T, H, W, 3) uint8 as MP4 (H.264), or as WebP, which plays without end and of which half suffice."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".webp":
+        first, *others = (Image.fromarray(frame) for frame in frames[::2])
+        first.save(path, save_all=True, append_images=others, duration=round(2000 / FPS), loop=0, quality=60)
+        return
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "20"})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
