@@ -42,12 +42,15 @@ def bench_decoders(config: BenchDecoders) -> dict:
 
     Raises:
         FileNotFoundError: the folder is not there.
+        ValueError: it has no videos.
     """
     root = folder(config.root)
     there = [name for name in DECODERS if not missing(name)]
     table = Table("file", "codec", "frames", *there)
     files = {}
     names = find(root)[0]
+    if not names:
+        raise ValueError(f"{root} has no videos: give a folder of them")
     with bar() as progress:
         task = progress.add_task("comparing", total=len(names), text="")
         for name in names:

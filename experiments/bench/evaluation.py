@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from rich.table import Table
 from tyro.conf import Positional
 
-from videossl.datasets.decoders import DECODERS, missing
+from videossl.datasets.decoders import DECODERS, missing, reading
+from videossl.datasets.frames import VideoFile
 from videossl.datasets.index import index_videos
 from videossl.datasets.pack import pack
 from videossl.datasets.ucf101 import ucf101
@@ -19,6 +21,7 @@ from videossl.evaluation.features import Encoder
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.views import Views
+from videossl.experiments.bench.loader import exact_rgb
 from videossl.experiments.bench.rounds import keep
 from videossl.experiments.console import console, quiet
 from videossl.experiments.runs import command, versions
@@ -28,11 +31,12 @@ from videossl.training.checkpoints import load_trunk, plain
 VIEWS = Views(clips=16, crops=1)
 FRAMES = 8  # of each test video, in which colours are compared
 STEPS = (1, 4)  # of the packed copies: grey levels that become one
+EXACT = "PyAV, scaled exactly"
 
 
 @dataclass(frozen=True)
 class BenchEvaluation:
-    """Score the same trunks on the same videos, read by each decoder and from packed copies.
+    """Score the same trunks on the same videos, read by each decoder, scaled exactly, and from packed copies.
 
     Trunks are random ones of each seed, and those of the runs that are named.
     """
@@ -64,7 +68,7 @@ def bench_evaluation(config: BenchEvaluation) -> dict:
     with tempfile.TemporaryDirectory(prefix="videossl-bench-") as place:
         for source, root, index in sources(config, Path(place)):
             console.print(f"scoring videos from {source}")
-            scored = score(config, trunks, judges, root, index)
+            scored = score(config, trunks, judges, root, index, exact=source == EXACT)
             first = first or scored
             found[source] = {
                 "test videos": len(scored["test"]),
@@ -96,23 +100,38 @@ def built(config: BenchEvaluation) -> Iterator[tuple[str, torch.nn.Module]]:
 
 
 def sources(config: BenchEvaluation, place: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Name, folder and index of the videos as each decoder reads them, PyAV first, and of packed copies."""
+    """Name, folder and index of the videos as each decoder reads them, PyAV first, exactly scaled, and of packed copies."""
     for decoder in DECODERS:
         if not missing(decoder):
             index = place / f"{decoder}.json"
             index_videos(config.root, index, config.workers, decoder=decoder)
             yield decoder, config.root, index
+    yield EXACT, config.root, place / "pyav.json"
     for step in STEPS:
         out = place / f"packed{step}"
         pack(config.root, out, config.short, step, config.workers, place / "pyav.json")
         yield f"packed, step {step}", out, out / "index.json"
 
 
-def score(config: BenchEvaluation, trunks: dict, judges: dict[str, Judge], root: Path, index: Path) -> dict:
+class Exact(VideoFile):
+    """Frames of yuv420p, computed in floating point: colours of all pixels, then their mean over each new pixel's area."""
+
+    def _read(self, wanted):
+        with reading(self.decoder, str(self.path), self.keys, self.stamp) as file:
+            whole = [exact_rgb(picture.planes) for picture in file.read(wanted, whole=False)]
+        small = [cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA) for image in whole]
+        return np.stack(small).round().astype(np.uint8).transpose(0, 3, 1, 2)
+
+
+def score(
+    config: BenchEvaluation, trunks: dict, judges: dict[str, Judge], root: Path, index: Path, exact: bool
+) -> dict:
     """Accuracies and answers of every trunk and protocol, and the test records."""
     accuracy, answers = {judge: {} for judge in judges}, {judge: [] for judge in judges}
     for name, trunk in trunks.items():
         train, test = (ucf101(root, 1, part, trunk.resize, index=index) for part in (True, False))
+        for record in [*train, *test] if exact else ():
+            record["frames"] = Exact(**vars(record["frames"]))
         encoder = Encoder(trunk, workers=config.workers)
         for title, judge in judges.items():
             scores = fit_to(judge, train).score(encoder, train, test)

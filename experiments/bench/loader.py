@@ -98,8 +98,8 @@ def bench_loader(config: BenchLoader) -> dict:
     """Measure, print a table and write `config.out`; returns what it writes.
 
     Raises:
-        ValueError: no video is long enough for a clip.
-        FileNotFoundError: the folder or its index is not there.
+        ValueError: no video is long enough for a clip, or none is read by all that are compared.
+        FileNotFoundError: the folder is not there.
     """
     quiet()
     torch.set_num_threads(1)
@@ -137,14 +137,23 @@ def link_some(config: BenchLoader, folder: Path) -> dict:
     else:
         with tempfile.TemporaryDirectory() as place:
             entries = index_videos(config.root, Path(place) / "index.json", decoder="pyav")["videos"]
-    long = [
-        n for n, entry in entries.items() if not entry["error"] and entry["frames"] >= config.span and entry["rate"]
-    ]
-    if not long:
-        raise ValueError(f"none of {len(entries)} videos in {config.root} has the {config.span} frames of a clip")
-    rng = np.random.default_rng(config.seed)
-    names = sorted(rng.permutation(long)[: config.files].tolist())
-    for name in names:
+    healthy = [n for n, entry in entries.items() if not entry["error"] and not entry["warning"] and entry["rate"]]
+    long = [n for n in healthy if entries[n]["frames"] >= config.span]
+    names, left_out = [], {}
+    for name in np.random.default_rng(config.seed).permutation(long).tolist():
+        if why := unread(config, config.root / name, entries[name]):
+            left_out[name] = why
+        elif len(names) < config.files:
+            names.append(name)
+        else:
+            break
+    if not names:
+        why = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:1])
+        raise ValueError(
+            f"none of {len(entries)} videos in {config.root} has the {config.span} frames of a clip and is read by all "
+            f"that are compared{': ' * bool(why)}{why}"
+        )
+    for name in sorted(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to((config.root / name).resolve())
     return {
@@ -152,7 +161,23 @@ def link_some(config: BenchLoader, folder: Path) -> dict:
         "frames": sum(entries[name]["frames"] for name in names),
         "bytes": sum(entries[name]["bytes"] for name in names),
         "kinds": sorted({f"{entries[n]['codec']} {entries[n]['width']}x{entries[n]['height']}" for n in names}),
+        "left out": left_out,
     }
+
+
+def unread(config: BenchLoader, path: Path, entry: dict) -> str | None:
+    """Why one of those that are compared does not read a file's first clip; None if all do."""
+    numbers = np.arange(0, config.span, config.stride)
+    video = VideoFile(path, entry["frames"], config.size)
+    there = [name for name in DECODERS if not missing(name)]
+    tries = {f"ours, {name}": partial(replace(video, decoder=name).array, numbers) for name in there}
+    tries |= {name: partial(read, str(path), numbers, config.size) for name, read in written().items()}
+    for name, read in tries.items():
+        try:
+            read()
+        except Exception as error:  # each library raises its own
+            return f"is not read by {name}: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None
 
 
 class Row(NamedTuple):
@@ -197,11 +222,7 @@ def contenders(config: BenchLoader, videos: Path, packed: Path) -> dict[str, Row
     for name in there:
         if name != "pyav":
             rows[f"ours, 1 worker, {name}"] = Row(ours(videos, config.size, clips, 1, name), CLIPS)
-    rows["PyAV in a DataLoader"] = Row(theirs(by_pyav), CLIPS)
-    if "torchcodec" in there:
-        rows["torchcodec's sampler in a DataLoader"] = Row(theirs(by_torchcodec), CLIPS)
-    if "decord" in there:
-        rows["decord in a DataLoader"] = Row(theirs(by_decord), CLIPS)
+    rows |= {name: Row(theirs(read), CLIPS) for name, read in written().items()}
     for kind, root in (("unpacked", videos), ("packed", packed)):  # at the size that most packed videos have
         rows |= {f"{kind}, small, {w} workers": Row(ours(root, (height, width), clips, w), None) for w in (0, 1, 2)}
         rows[f"{kind}, small, tuples, 1 workers"] = Row(ours(root, (height, width), tuples, 1), None)
@@ -301,6 +322,16 @@ def by_decord(path: str, numbers: np.ndarray, size: tuple[int, int]) -> torch.Te
     return torch.from_numpy(reader.get_batch(numbers.tolist()).asnumpy()).permute(0, 3, 1, 2)
 
 
+def written() -> dict[str, Callable]:
+    """What users write, with the decoders that are there."""
+    found = {
+        "PyAV in a DataLoader": ("pyav", by_pyav),
+        "torchcodec's sampler in a DataLoader": ("torchcodec", by_torchcodec),
+        "decord in a DataLoader": ("decord", by_decord),
+    }
+    return {name: read for name, (decoder, read) in found.items() if not missing(decoder)}
+
+
 def in_turn(rows: dict[str, Row], config: BenchLoader) -> tuple[dict, dict]:
     """Clips a second of each row in each round, and the memory of its workers in MB (10^6 bytes)."""
     running, processes = {}, {}
@@ -356,7 +387,7 @@ def scaling_error(root: Path, config: BenchLoader, videos: int = 10, frames: int
             for number, frame in enumerate(container.decode(stream)):
                 if number not in numbers or frame.format.name != "yuv420p":
                     continue
-                exact = cv2.resize(exact_rgb(frame), (width, height), interpolation=cv2.INTER_AREA)
+                exact = cv2.resize(exact_rgb(planes_of(frame)), (width, height), interpolation=cv2.INTER_AREA)
                 whole = frame.to_ndarray(format="rgb24")
                 scaled = frame.reformat(width, height, "rgb24", interpolation="BILINEAR").to_ndarray()
                 found["ours"].append(video[number].permute(1, 2, 0).numpy() - exact)
@@ -373,9 +404,9 @@ def scaling_error(root: Path, config: BenchLoader, videos: int = 10, frames: int
     }
 
 
-def exact_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A frame of yuv420p, BT.601, 16 to 235, as (H, W, 3) float64."""
-    y, u, v = (plane.astype(float) for plane in planes_of(frame))
+def exact_rgb(planes: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Planes of yuv420p, BT.601, 16 to 235, as (H, W, 3) float64."""
+    y, u, v = (plane.astype(float) for plane in planes)
     u, v = (plane.repeat(2, 0).repeat(2, 1)[: len(y), : y.shape[1]] for plane in (u, v))
     y, u, v = (y - 16) * 255 / 219, (u - 128) * 255 / 224, (v - 128) * 255 / 224
     r, b = y + 1.402 * v, y + 1.772 * u
@@ -461,6 +492,8 @@ def show(found: dict, config: BenchLoader) -> None:
         console.print(f"{heading}: " + "; ".join(f"{name} {value}" for name, value in part.items()))
     for name, why in found["not there"].items():
         console.print(f"{name} is not there: {why}")
+    for name, why in found["videos"]["left out"].items():
+        console.print(f"left out: {name} {why}")
     if found["videos"]["count"] < FEW:
         console.print(f"note: of under {FEW} files ours keeps several open, and the raw limit opens each anew")
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from videossl.datasets import decoders
+from videossl.experiments.bench import loader
 from videossl.experiments.bench.decoders import BenchDecoders, bench_decoders
-from videossl.experiments.bench.evaluation import BenchEvaluation, bench_evaluation
-from videossl.experiments.bench.loader import BenchLoader, RandomFrames, bench_loader, decode_only
+from videossl.experiments.bench.evaluation import EXACT, BenchEvaluation, bench_evaluation
+from videossl.experiments.bench.loader import BenchLoader, RandomFrames, bench_loader, by_pyav, decode_only
 from videossl.models.small import Small
 
 THERE = [name for name in decoders.DECODERS if not decoders.missing(name)]
@@ -40,10 +41,24 @@ def test_the_loader_is_timed_beside_the_raw_limit_and_what_others_write(clips, t
     assert sorted(path.name for path in clips.iterdir()) == sorted(p.name for p in clips.glob("*.avi"))  # nothing left
     said = capsys.readouterr().out
     assert "raw limit" in said and "packed / unpacked" in said
+    assert found["videos"]["left out"] == {}
     with pytest.raises(ValueError, match=r"none of 3 videos in .* has the 991 frames of a clip"):
         bench_loader(BenchLoader(clips, out, length=100, stride=10))
     with pytest.raises(ValueError, match="rounds is a whole number from 5, but 1"):
         BenchLoader(clips, rounds=1)
+
+
+def test_files_that_one_of_those_compared_cannot_read_are_left_out_of_the_bench_for_all(clips, tmp_path, monkeypatch):
+    def by_others(path, numbers, size):
+        if "g02_c03" in path:
+            raise RuntimeError("no such codec\nand more")
+        return by_pyav(path, numbers, size)
+
+    monkeypatch.setattr(loader, "written", lambda: {"others": by_others})
+    (tmp_path / "few").mkdir()
+    found = loader.link_some(BenchLoader(clips, length=4), tmp_path / "few")
+    assert found["left out"] == {"v_Punch_g02_c03.avi": "is not read by others: RuntimeError: no such codec"}
+    assert found["count"] == 2 == len(list((tmp_path / "few").iterdir()))
 
 
 def test_the_raw_limit_decodes_just_the_frames_from_the_last_key_frame_before(shared, monkeypatch):
@@ -103,7 +118,8 @@ def test_scores_are_compared_between_decoders_and_packed_copies(clips, tmp_path,
     config = BenchEvaluation(clips, seeds=(0,), trunk=Small(length=1, width=2, size=32), workers=1, short=48, out=out)
     found = bench_evaluation(config)
     assert json.loads(out.read_text()) == found
-    assert list(found["sources"]) == [*THERE, "packed, step 1", "packed, step 4"]
+    assert list(found["sources"]) == [*THERE, EXACT, "packed, step 1", "packed, step 4"]
+    assert 0 < found["sources"][EXACT]["grey levels apart"] < 1
     assert found["sources"]["pyav"]["grey levels apart"] == 0 < found["sources"]["packed, step 4"]["grey levels apart"]
     for row in found["sources"].values():
         assert row["test videos"] == 1 and row["accuracy"]["linear probe"] == {"random 0": 1.0}
@@ -116,3 +132,8 @@ def test_a_broken_link_is_named_and_the_other_files_compared(clips, tmp_path):
     found = bench_decoders(BenchDecoders(clips, opens=1, out=tmp_path / "decoders.json"))
     assert "No such file" in found["files"]["gone.avi"]["error"]
     assert found["same"] == dict.fromkeys(THERE, 3)
+
+
+def test_a_folder_without_videos_is_no_comparison_of_decoders(tmp_path):
+    with pytest.raises(ValueError, match="has no videos"):
+        bench_decoders(BenchDecoders(tmp_path))
