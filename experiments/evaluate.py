@@ -20,13 +20,17 @@ from torch.nn import functional as F
 
 from videossl.datasets.records import Records
 from videossl.evaluation.base import Judge, Scores
+from videossl.evaluation.clustering import Clustering
 from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
+from videossl.evaluation.geometry import Geometry
 from videossl.evaluation.knn import KNN
+from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
+from videossl.evaluation.robustness import Robustness
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
@@ -42,7 +46,7 @@ class Evaluate:
 
     trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
     data: Annotated[Videos, tyro.conf.arg(name="")]
-    protocols: tuple[str, ...] = ()  # names of those below, such as knn; none named: all that suit the records
+    protocols: tuple[str, ...] = ()  # names of those below, such as knn; none named: the usual ones that suit
     splits: tuple[int, ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
     seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
     out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given
@@ -54,6 +58,10 @@ class Evaluate:
     finetune: FineTune = field(default_factory=FineTune)
     equivariance: EquivarianceError = field(default_factory=EquivarianceError)
     next_best_view: NextBestView = field(default_factory=NextBestView)
+    clustering: Clustering = field(default_factory=Clustering)
+    geometry: Geometry = field(default_factory=Geometry)
+    layers: LayerProbe = field(default_factory=LayerProbe)
+    robustness: Robustness = field(default_factory=Robustness)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
@@ -141,10 +149,10 @@ def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]
         name: [need for need in judge.needs if not all(need in record for record in records)]
         for name, judge in config.judges.items()
     }
-    names = config.named or [name for name, lacking in lacks.items() if not lacking]
+    names = config.named or [n for n, lacking in lacks.items() if not lacking and config.judges[n].by_default]
     if not names:
         raise ValueError(f"no protocol can be asked of these records: {', '.join(words(lacks))}")
-    left_out = [name for name in lacks if lacks[name] and name not in names]
+    left_out = [name for name in lacks if lacks[name] and config.judges[name].by_default and name not in names]
     told = bool(left_out) and not config.protocols
     return names, [f"left out: {', '.join(words({name: lacks[name] for name in left_out}))}"] * told
 
@@ -216,6 +224,7 @@ def score_one(
         "asked": asked,
         "dataset": dataset,
         "metrics": scores.metrics,
+        "intervals": {name: list(ends) for name, ends in scores.intervals.items()},
         "confusion": scores.confusion,
         "seconds": round(time.perf_counter() - begin, 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

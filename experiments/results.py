@@ -32,7 +32,7 @@ class Row:
     count: int  # runs and seeds
     chance: float | None
     headline: bool  # one of the metrics that tables show
-    error: bool = False  # the lower the better; otherwise a share
+    unit: str = "share"  # see `Judge`
 
     @property
     def words(self) -> str:
@@ -45,8 +45,8 @@ class Row:
         return None if self.chance is None else self.shown(self.chance)
 
     def shown(self, value: float) -> str:
-        """A number as tables have it: a share in per cent, an error as it is."""
-        return f"{value:.3f}" if self.error else f"{100 * value:.1f}"
+        """A number as tables have it: a share in per cent, others as they are."""
+        return f"{100 * value:.1f}" if self.unit == "share" else f"{value:.3f}"
 
 
 class Group(NamedTuple):
@@ -153,7 +153,7 @@ def rows(results: list[dict]) -> list[Row]:
             numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
             protocol = judge(runs[0][0])
             headline = protocol.headlines is None or metric in protocol.headlines
-            found.append(Row(*group, metric, *numbers, headline, protocol.errors))
+            found.append(Row(*group, metric, *numbers, headline, protocol.unit))
     return found
 
 
@@ -202,7 +202,9 @@ def short(config: dict) -> str:
 def few(asked: dict) -> str:
     """How many labels a class, where not all."""
     labels = asked["protocol"].get("labels")
-    return f", {labels} labels a class" if labels else ""
+    if not labels:
+        return ""
+    return f", {labels:g} labels a class" if labels >= 1 else f", {100 * labels:g} % of the labels"
 
 
 def print_table(results: list[dict]) -> None:
@@ -224,6 +226,6 @@ def print_table(results: list[dict]) -> None:
             cells = {(r.subject, r.trunk): r for r in here if (r.protocol, r.metric) == metric}
             chance = next((row.chance_words for row in cells.values() if row.chance is not None), "")
             words = [cells[key].words if key in cells else "" for key in subjects]
-            note = " (an error: 0 is best)" if next(iter(cells.values())).error else ""
+            note = {"error": " (an error: 0 is best)", "number": " (a number)"}.get(next(iter(cells.values())).unit, "")
             table.add_row(f"{metric[0]}: {metric[1].replace('_', ' ')}{note}", *words, chance)
         console.print(table)

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from videossl.evaluation.base import few
+from videossl.evaluation.base import few, interval
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.probe import PENALTIES, Linear, LinearProbe, held_out
 from videossl.evaluation.views import Views
@@ -183,3 +183,20 @@ def test_a_missing_label_or_group_is_an_error():
         del train[0][key]
         with pytest.raises(ValueError, match=message):
             LinearProbe(views=VIEWS).score(Encoder(Pixels()), train, made(8, seed=1))
+
+
+def test_a_share_of_the_labels_is_that_of_each_class_and_one_at_least():
+    counts = Counter(r["label"] for r in few(made(64), 0.25, seed=3))
+    assert counts == Counter(r["label"] for r in few(made(64), 4, seed=3)) and set(counts.values()) == {4}
+    assert set(Counter(r["label"] for r in few(made(64), 0.01, seed=3)).values()) == {1}
+    with pytest.raises(
+        ValueError, match=r"1\.5 labelled videos a class were asked for: ask for a whole number, or a share"
+    ):
+        few(made(64), 1.5, seed=0)
+
+
+def test_the_interval_is_that_of_drawing_the_videos_again_and_again():
+    right = np.array([True] * 30 + [False] * 10)
+    drawn = np.random.default_rng(0).choice(right, (20000, 40)).mean(1)
+    assert interval(0.75, 40) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-9)
+    assert interval(1.0, 7) == (1, 1)

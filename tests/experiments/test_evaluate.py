@@ -11,12 +11,15 @@ import torch
 import torchvision
 
 from videossl.datasets.records import Records
+from videossl.evaluation.clustering import Clustering
 from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
+from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
+from videossl.evaluation.robustness import Robustness
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
@@ -66,17 +69,22 @@ def config(tiny, run, out, **changes) -> Evaluate:
 
 
 def test_every_protocol_leaves_a_result_that_says_what_it_is_of(tiny, run, tmp_path):
-    plan = config(tiny, run, tmp_path)
-    labels = [name for name, judge in plan.judges.items() if judge.needs == ("label",)]
+    labels = ("knn", "retrieval", "linear", "finetune", "clustering", "geometry", "layers", "robustness")
+    probes = {"layers": LayerProbe(penalty=0.1, views=VIEWS), "robustness": Robustness(penalty=0.1, views=VIEWS)}
+    plan = config(tiny, run, tmp_path, protocols=labels, clustering=Clustering(views=VIEWS), **probes)
     results = score(plan)
     assert len(results) == len(read_results(tmp_path)) == 2 * len(labels)
+    shown = [row for row in rows(results) if row.headline]
+    assert {row.protocol.split(",")[0] for row in shown} == {plan.judges[name].title for name in labels}
     for result in results:
         asked, test = result["asked"], result["dataset"]["test"]
         assert asked["name"] in labels
         assert asked["protocol"]["is"].startswith("videossl.evaluation.")
         assert (test["listed"], test["used"], test["missing"]) == (6, 6, 0)
         assert result["dataset"]["complete"] and result["versions"]["torch"]
-        if asked["name"] != "retrieval":
+        if asked["name"] in ("knn", "linear", "finetune"):
+            low, high = result["intervals"]["video_accuracy"]
+            assert 0 <= low <= result["metrics"]["video_accuracy"] <= high <= 1
             assert {"video_accuracy", "clip_accuracy", "chance"} <= result["metrics"].keys()
             assert sum(map(sum, result["confusion"])) == 6
     kinds = {r["asked"]["checkpoint"]["kind"]: r["asked"]["checkpoint"]["weights"] for r in results}
@@ -87,8 +95,7 @@ def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_the
     tiny, run, tmp_path, capsys
 ):
     plan = config(tiny, run, tmp_path, trunks=(str(run),), knn=KNN(k=3, views=VIEWS))
-    suit = [name for name, judge in plan.judges.items() if "pose" not in judge.needs]
-    assert [r["asked"]["name"] for r in score(plan)] == suit
+    assert [r["asked"]["name"] for r in score(plan)] == ["knn", "retrieval", "linear", "finetune"]
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("left out: equivariance (needs pose), next_best_view (needs pose)") == 1
     with pytest.raises(ValueError, match="the equivariance error needs poses, but Down/v_Down_g03_c01 has none"):
@@ -135,11 +142,11 @@ def test_drives_are_scored_by_how_features_move_and_errors_are_shown_as_such(run
     assert len(results) == 8 and score(plan) == results
     found = {(row.subject, row.protocol, row.metric): row for row in rows(results)}
     rho = found["random initialisation", "Equivariance error", "rho"]
-    assert rho.error and rho.headline and rho.chance == 1 and rho.chance_words == "1.000"
+    assert rho.unit == "error" and rho.headline and rho.chance == 1 and rho.chance_words == "1.000"
     assert rho.words == f"{rho.mean:.3f} ± {rho.spread:.3f}"
     assert not {"ridge", "unmoved", "penalty", "choices"} & {metric for _, _, metric in found}
     chosen = found["random initialisation", "Next best view", "chosen_view"]
-    assert not chosen.error and chosen.words.startswith(f"{100 * chosen.mean:.1f} ± ") and chosen.chance == 0.5
+    assert chosen.unit == "share" and chosen.words.startswith(f"{100 * chosen.mean:.1f} ± ") and chosen.chance == 0.5
     capsys.readouterr()
     evaluate(plan)
     assert "rho (an error: 0 is" in " ".join(capsys.readouterr().out.split())

@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from videossl.evaluation.features import Encoder, Features
@@ -22,13 +23,14 @@ class Scores:
     and `neighbours` speak of these. A video that cannot be read is in `failed` and counts in no number.
     """
 
-    metrics: dict[str, float]  # shares, from 0 to 1; of a protocol with `errors` those
+    metrics: dict[str, float]  # shares, from 0 to 1, or what the protocol's `unit` says
     tested: list[int]  # positions in the test list
     trained: int  # training videos used
     failed: dict[str, str]  # test video -> why it could not be read
     train_failed: dict[str, str] = field(default_factory=dict)  # the same of training videos
     predictions: list[int] | None = None  # a class for each tested video
     confusion: list[list[int]] | None = None  # tested videos: rows are true classes, columns predicted ones
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # of metrics: 95 %, over test videos
     neighbours: list[list[int]] | None = None  # of each tested video: positions in the training list, nearest first
 
     @property
@@ -48,7 +50,9 @@ class Judge(ABC):
     headlines: ClassVar[tuple[str, ...] | None] = None  # the metrics that tables show; None: all
     draws: ClassVar[bool] = False  # whether its numbers depend on the seed
     needs: ClassVar[tuple[str, ...]] = ("label",)  # what each record must hold; of others it cannot be asked
-    errors: ClassVar[bool] = False  # whether its numbers are errors, the lower the better; else shares, in per cent
+    # what its numbers are: shares, shown in per cent; errors, the lower the better; or numbers of their own kinds
+    unit: ClassVar[Literal["share", "error", "number"]] = "share"
+    by_default: ClassVar[bool] = True  # whether it is asked where no protocol is named
     views: Views  # of each video
 
     def __init_subclass__(cls):
@@ -84,26 +88,29 @@ def number_of_classes(train: Sequence[dict], test: Sequence[dict]) -> int:
     return len(named) if named else 1 + max(int(record["label"]) for record in [*train, *test])
 
 
-def few(records: Sequence[dict], each: int, seed: int) -> list[dict]:
-    """Exactly `each` videos of every class that occurs, in the records' order.
+def few(records: Sequence[dict], each: float, seed: int) -> list[dict]:
+    """Exactly `each` videos of every class that occurs, under 1 that share of them (at least one), in their order.
 
     The draw depends on the records' labels and their order and on the seed, so it is the same for every trunk; that of
     a smaller `each` is part of it.
 
     Raises:
-        ValueError: a class has fewer.
+        ValueError: a class has fewer, or `each` is no number of videos.
     """
+    if each <= 0 or (each > 1 and each != int(each)):
+        raise ValueError(f"{each} labelled videos a class were asked for: ask for a whole number, or a share under 1")
     labels = np.array([int(record["label"]) for record in records])
     drawn = []
     for label in np.unique(labels):
         of_class = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
-        if len(of_class) < each:
+        count = int(each) if each >= 1 else max(1, round(each * len(of_class)))
+        if len(of_class) < count:
             names = getattr(records, "classes", None)
             raise ValueError(
-                f"{each} labelled videos a class were asked for, but class {names[label] if names else label} has "
+                f"{count} labelled videos a class were asked for, but class {names[label] if names else label} has "
                 f"{len(of_class)}: ask for at most that many"
             )
-        drawn += of_class[:each].tolist()
+        drawn += of_class[:count].tolist()
     return [records[n] for n in sorted(drawn)]
 
 
@@ -112,7 +119,7 @@ def classified(
     train_failed: dict[str, str],
     test: Features,
     clips: Tensor,
-    videos: Tensor,
+    shares: Tensor,
     classes: int,
 ) -> Scores:
     """Scores of a classifier.
@@ -122,21 +129,25 @@ def classified(
         train_failed: training videos that could not be read, and why.
         test: what was classified.
         clips: (N, V) the class of each clip.
-        videos: (N,) the class of each video.
+        shares: (N, classes) how much each video is of each class: it is taken for what it is most of.
         classes: how many there are.
 
-    Returns: metrics are "video_accuracy", "clip_accuracy" (every clip of every video counts once), "chance" (guessing
+    Returns: metrics are "video_accuracy", "top5_accuracy" (the class is among the five that a video is most of; where
+        there are more than five), "clip_accuracy" (every clip of every video counts once), "chance" (guessing
         one of the classes of the training videos, all alike) and "majority" (always answering the class with the most
         training videos; the lowest of them where several have).
     """
-    truth = test.labels
+    truth, videos = test.labels, shares.argmax(1)
     occur = Counter(sorted(train_labels))
     majority = occur.most_common(1)[0][0]
     known = torch.isin(truth, torch.tensor(list(occur)))  # no guess is right for a class that training lacks
     confusion = torch.bincount(truth * classes + videos, minlength=classes**2).view(classes, classes)
+    right = (videos == truth).double().mean().item()
+    top5 = (shares.topk(min(5, classes)).indices == truth[:, None]).any(1).double().mean().item()
     return Scores(
         metrics={
-            "video_accuracy": (videos == truth).double().mean().item(),
+            "video_accuracy": right,
+            **({"top5_accuracy": top5} if classes > 5 else {}),
             "clip_accuracy": (clips == truth[:, None]).double().mean().item(),
             "chance": known.double().mean().item() / len(occur),
             "majority": (truth == majority).double().mean().item(),
@@ -147,4 +158,14 @@ def classified(
         train_failed=train_failed,
         predictions=videos.tolist(),
         confusion=confusion.tolist(),
+        intervals={"video_accuracy": interval(right, len(truth))},
     )
+
+
+def interval(share: float, videos: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Where a share of so many videos lies if other videos of the same kind were drawn: the bootstrap's percentiles.
+
+    Drawing N of N videos again and again, the share of right ones is binomially distributed, so nothing is drawn.
+    """
+    low, high = binom.ppf([(1 - confidence) / 2, (1 + confidence) / 2], videos, share) / videos
+    return float(low), float(high)

@@ -172,7 +172,7 @@ class EquivarianceError(Judge):
     headlines = ("rho", "composed_rho")
     draws = True
     needs = ("pose",)
-    errors = True
+    unit = "error"
 
     def __post_init__(self):
         for name in ("patterns", "gap", "pairs"):

@@ -45,7 +45,7 @@ class FineTune(Judge):
     head: float = 1.0  # the linear layer's rate, in rates of the trunk
     momentum: float = 0.9
     decay: float = 5e-4  # weight decay, of all parameters
-    labels: int | None = None  # labelled training videos a class; None: all
+    labels: float | None = None  # labelled training videos a class, under 1 a share of them; None: all
     views: Views = field(default_factory=Views)  # of test videos; clips for training are as long, as wide and as sparse
 
     title: ClassVar[str] = "Fine-tuning"
@@ -70,8 +70,8 @@ class FineTune(Judge):
         answers = Encoder(Answers(net), encoder.fabric, encoder.workers, encoder.batch, encoder.progress).features(
             test, self.views.resolved(encoder.trunk)
         )
-        clips, videos = answers.values.argmax(-1), answers.values.mean(1).argmax(-1)
-        scores = classified([int(r["label"]) for r in labelled], {}, answers, clips, videos, classes)
+        clips, shares = answers.values.argmax(-1), answers.values.mean(1)
+        scores = classified([int(r["label"]) for r in labelled], {}, answers, clips, shares, classes)
         if loss is not None:
             scores.metrics["train_loss"] = loss
         return scores

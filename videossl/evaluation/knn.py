@@ -54,8 +54,8 @@ class KNN(Judge):
             vote(part, gallery.videos, gallery.labels, classes, self.k, self.temperature, encoder.device)
             for part in (asked.videos, clips.flatten(0, 1))
         ]
-        videos, clips = votes[0].argmax(1), votes[1].argmax(1).view(clips.shape[:2])
-        return classified(gallery.labels.tolist(), gallery.failed, asked, clips, videos, classes)
+        of_clips = votes[1].argmax(1).view(clips.shape[:2])
+        return classified(gallery.labels.tolist(), gallery.failed, asked, of_clips, votes[0], classes)
 
     def fitted(self, videos: int) -> "KNN":
         """With k no larger than the number of training videos."""

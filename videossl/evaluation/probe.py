@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
-from videossl.evaluation.features import Encoder
+from videossl.evaluation.features import Encoder, Features
 from videossl.evaluation.views import Views
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # tried, strongest first
@@ -34,7 +34,7 @@ class LinearProbe(Judge):
     Clip accuracy asks about every clip by itself, video accuracy about the mean of its clips' class probabilities.
     """
 
-    labels: int | None = None  # labelled training videos a class; None: all
+    labels: float | None = None  # labelled training videos a class, under 1 a share of them; None: all
     penalty: float | None = None  # None: chosen on held-out groups
     steps: int = 200  # of L-BFGS, at most
     views: Views = field(default_factory=Views)  # of training and test videos
@@ -52,23 +52,44 @@ class LinearProbe(Judge):
             ValueError: a label is missing, a class has fewer videos than `labels`, or the penalty has to be chosen and
                 no group of the training videos can be held out.
         """
+        return self.learn(encoder, train, test, seed).ask(encoder, test)
+
+    def learn(
+        self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int, part: slice = slice(None)
+    ) -> "Learned":
+        """What `score` learns, here from a part of the features; of test videos only their number of classes counts."""
         for records in (train, test):
             labels_of(records, "the linear probe")
         classes = number_of_classes(train, test)
         labelled = train if self.labels is None else few(train, self.labels, seed)
-        learned = encoder.features(labelled, self.views)
+        found = encoder.features(labelled, self.views)
+        found = replace(found, values=found.values[..., part])
         penalty = self.penalty
         if penalty is None:
-            kept = [labelled[n] for n in learned.kept]
-            penalty = chosen_penalty(kept, learned.values, learned.labels, classes, self.steps, encoder.device, seed)
-        model = Linear(learned.values, learned.labels, classes, penalty, self.steps, encoder.device)
+            kept = [labelled[n] for n in found.kept]
+            penalty = chosen_penalty(kept, found.values, found.labels, classes, self.steps, encoder.device, seed)
+        model = Linear(found.values, found.labels, classes, penalty, self.steps, encoder.device)
+        return Learned(model, penalty, found, classes, self.views, part)
 
+
+class Learned(NamedTuple):
+    """A probe that has learned."""
+
+    model: "Linear"
+    penalty: float
+    train: Features
+    classes: int
+    views: Views
+    part: slice  # of the features
+
+    def ask(self, encoder: Encoder, test: Sequence[dict]) -> Scores:
+        """Scores on test videos; metrics are those of `classified`, and the "penalty"."""
         asked = encoder.features(test, self.views)
-        answers = model(asked.values)  # (N, V, classes)
+        shares = self.model(asked.values[..., self.part])  # (N, V, classes)
         scores = classified(
-            learned.labels.tolist(), learned.failed, asked, answers.argmax(-1), answers.mean(1).argmax(-1), classes
+            self.train.labels.tolist(), self.train.failed, asked, shares.argmax(-1), shares.mean(1), self.classes
         )
-        scores.metrics["penalty"] = penalty
+        scores.metrics["penalty"] = self.penalty
         return scores
 
 
