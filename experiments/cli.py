@@ -57,6 +57,10 @@ COMMANDS = {
     "evaluate": Command(
         "experiments.evaluate", "Evaluate", "evaluate", "score trunks: fine-tune, linear probe, k-NN, retrieval"
     ),
+    "protocols diff": Command(
+        "experiments.protocols", "Diff", "diff", "in which fields two published protocols differ"
+    ),
+    "protocols": Command("experiments.protocols", "Protocols", "protocols", "published protocols of evaluation"),
     "bench loader": Command(
         "experiments.bench.loader",
         "BenchLoader",

@@ -29,11 +29,13 @@ from videossl.evaluation.knn import KNN
 from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.protocols import PUBLISHED, between
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
+from videossl.experiments.protocols import published
 from videossl.experiments.results import print_table
 from videossl.experiments.runs import read_json, versions, write_json
 from videossl.models.base import Trunk
@@ -46,7 +48,11 @@ class Evaluate:
 
     trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
     data: Annotated[Videos, tyro.conf.arg(name="")]
-    protocols: tuple[str, ...] = ()  # names of those below, such as knn; none named: the usual ones that suit
+    # names of those below, such as knn, or of published ones (`videossl protocols` lists them), such as vcop-retrieval;
+    # none named: the usual ones that suit
+    protocols: tuple[str, ...] = ()
+    # two published protocols of one kind: both, and the first with each field of the second's that differs by itself
+    compare: tuple[str, str] | None = None
     splits: tuple[int, ...] = (1,)  # 1 2 3 gives the mean over all official splits, too
     seeds: tuple[int, ...] = (0,)  # of the protocols, and of a random trunk's weights
     out: Path | None = None  # folder for the results; the first run's folder/evaluation where not given
@@ -65,20 +71,36 @@ class Evaluate:
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
-        for asked, name in zip(self.protocols, self.named, strict=True):
-            if name not in self.judges:
-                raise ValueError(f"there is no protocol {asked!r}; there are: {', '.join(self.judges)}")
+        known = {**self.own, **PUBLISHED}
+        for name in self.named:
+            if name not in known:
+                raise ValueError(f"there is no protocol {name!r}; there are: {', '.join(known)}")
 
     @property
-    def judges(self) -> dict[str, Judge]:
+    def own(self) -> dict[str, Judge]:
         """The fields that are protocols."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Judge)}
 
     @property
+    def judges(self) -> dict[str, Judge]:
+        """The fields that are protocols, and the published ones that were named."""
+        named = {name: PUBLISHED[name].judge for name in self.named if name in PUBLISHED and name not in self.own}
+        return self.own | named | self.compared
+
+    @property
+    def compared(self) -> dict[str, Judge]:
+        """Those of `compare`."""
+        if self.compare is None:
+            return {}
+        one, other = (published(name).judge for name in self.compare)
+        changed = {f"{self.compare[0]} with {fields}": judge for fields, judge in between(one, other).items()}
+        return {self.compare[0]: one, **changed, self.compare[1]: other}
+
+    @property
     def named(self) -> list[str]:
-        """The fields whose names were given, with hyphens or underscores."""
-        return [name.replace("-", "_") for name in self.protocols]
+        """What was given, a field's name with underscores where it was given with hyphens."""
+        return [under if (under := name.replace("-", "_")) in self.own else name for name in self.protocols]
 
 
 @dataclass(frozen=True)
@@ -149,11 +171,15 @@ def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]
         name: [need for need in judge.needs if not all(need in record for record in records)]
         for name, judge in config.judges.items()
     }
-    names = config.named or [n for n, lacking in lacks.items() if not lacking and config.judges[n].by_default]
+    names = (
+        config.named
+        or list(config.compared)
+        or [n for n, lacking in lacks.items() if not lacking and config.judges[n].by_default]
+    )
     if not names:
         raise ValueError(f"no protocol can be asked of these records: {', '.join(words(lacks))}")
     left_out = [name for name in lacks if lacks[name] and config.judges[name].by_default and name not in names]
-    told = bool(left_out) and not config.protocols
+    told = bool(left_out) and not config.protocols and not config.compare
     return names, [f"left out: {', '.join(words({name: lacks[name] for name in left_out}))}"] * told
 
 
@@ -193,7 +219,7 @@ def score_one(
             words = (f"{field} is {getattr(fitted, field)}, not {getattr(protocol, field)}" for field in lowered)
             console.print(f"  {name}: there are {len(train)} training videos, so {', '.join(words)}")
         protocol = fitted
-    path = out / f"{subject.name}-{name}-split{split}-seed{seed}.json"
+    path = out / f"{subject.name}-{name.replace(' ', '_')}-split{split}-seed{seed}.json"
     asked = {
         "name": name,
         "protocol": checkpoints.plain(protocol),
@@ -219,6 +245,7 @@ def score_one(
     dataset = describe(train, test, scores)
     result = {
         "title": f"{subject.name}: {name} on {dataset['title']}",
+        "mistake": PUBLISHED[name].mistake if name in PUBLISHED else "",
         "subject": subject.name,
         "path": None if subject.path is None else str(subject.path),
         "asked": asked,
@@ -236,6 +263,8 @@ def score_one(
         write_json(path, result)
         shown = ", ".join(f"{k} {v:.3f}" for k, v in scores.metrics.items() if "chance" not in k and k != "majority")
         console.print(f"  {result['title']}: {shown} ({result['seconds']:.0f} s)")
+        if result["mistake"]:
+            console.print(f"    not to be trusted, as published: {result['mistake']}")
     return result
 
 

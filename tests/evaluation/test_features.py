@@ -217,3 +217,23 @@ def test_nearest_in_parts_is_nearest_at_once():
     whole = nearest(queries, gallery, 5)
     parts = [nearest(query[None], gallery, 5) for query in queries]
     assert torch.equal(whole[1], torch.cat([index for _, index in parts]))
+
+
+def test_clips_every_few_frames_count_as_one_and_short_videos_are_named():
+    frames = torch.randint(256, (9, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    records = [{"frames": frames[:n], "name": str(n)} for n in (9, 4, 6)]
+    views = Views(length=1, every=2, crops=1, shortest=5)
+    found = Encoder(Colours()).features(records, views)
+    assert found.kept == [0, 2] and found.values.shape == (2, 1, 3)
+    assert found.failed == {"4": "has 4 frames, and this protocol leaves out videos under 5"}
+    by_hand = [frames[:n:2].float().mean((0, 2, 3)) / 255 for n in (9, 6)]
+    assert torch.allclose(found.values[:, 0], torch.stack(by_hand))
+
+
+class Colours(nn.Module):
+    """A trunk whose features are the mean colour."""
+
+    dim, length, size = 3, 1, 2
+
+    def forward(self, clips):
+        return clips.mean((1, 3, 4))

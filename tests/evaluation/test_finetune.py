@@ -194,3 +194,70 @@ def test_a_missing_label_is_an_error():
     del test[2]["label"]
     with pytest.raises(ValueError, match="fine-tuning needs labels, but 0 2 has none"):
         FineTune(views=VIEWS).score(Encoder(trunk()), made(6), test)
+
+
+def grouped(n: int, seed: int = 0) -> list[dict]:
+    return [record | {"group": str(i // 3)} for i, record in enumerate(made(n, seed))]
+
+
+@pytest.mark.parametrize("choose", ["held_out", "test"])
+def test_the_epoch_is_chosen_by_the_videos_that_are_to_choose_it(choose, monkeypatch):
+    asked, weights = [], []
+    answers = iter([0.5, 0.9, 0.7])
+
+    def told(net, encoder, records, views):
+        asked.append([record["name"] for record in records])
+        weights.append(net.linear.weight.detach().clone())
+        return next(answers)
+
+    monkeypatch.setattr(finetune, "accuracy", told)
+    train, test = grouped(15), grouped(6, seed=1)
+    net, _ = FineTune(epochs=3, batch=4, views=VIEWS, choose=choose).tuned(Encoder(trunk()), train, 3, 0, test)
+    assert torch.equal(net.linear.weight, weights[1]) and not torch.equal(weights[1], weights[2])
+    names = {record["name"] for record in (test if choose == "test" else train)}
+    assert all(set(chosen) <= names and chosen for chosen in asked) and len(asked) == 3
+    if choose == "held_out":
+        with pytest.raises(ValueError, match="no group of the training videos can be held out"):
+            FineTune(epochs=1, views=VIEWS, choose=choose).tuned(Encoder(trunk()), grouped(3), 3, 0, test)
+
+
+def test_accuracy_is_that_of_middle_clips():
+    torch.manual_seed(0)
+    net = Action(3, length=4, stride=1, size=8).build(trunk()).eval()
+    records = made(9)
+    views = VIEWS.resolved(net.trunk)
+    with torch.inference_mode():
+        clips = torch.stack([r["frames"][1:5, :, 1:9, 2:10] for r in records]).float() / 255
+        right = net.linear(net.trunk(clips)).argmax(1).tolist()
+    expected = sum(r == record["label"] for r, record in zip(right, records, strict=True)) / 9
+    assert finetune.accuracy(net, Encoder(net.trunk), records, views) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("average", ["softmax", "logits"])
+def test_what_is_averaged_over_views_is_what_was_asked_for(average):
+    torch.manual_seed(0)
+    net = Action(3, length=4, stride=1, size=8).build(trunk()).eval()
+    clips = torch.rand(5, 4, 3, 8, 8)
+    with torch.inference_mode():
+        logits = net.linear(net.trunk(clips))
+        answer = finetune.Answers(net, average)(clips)
+    assert torch.equal(answer, logits if average == "logits" else logits.softmax(-1))
+
+
+def test_rate_optimizer_dropout_and_crop_are_those_asked_for(monkeypatch):
+    rates = []
+
+    def watched(net, batches, optimizer, steps, rate, **options):
+        rates.append([rate(progress) for progress in (0, 0.6, 1)])
+        kinds.append((type(optimizer).__name__, optimizer.param_groups[0]["weight_decay"], net.dropout.p, net.area))
+        return iter(())
+
+    kinds = []
+    monkeypatch.setattr(finetune, "fit", watched)
+    odd = FineTune(
+        epochs=1, rate=1.0, optimizer="adam", decay=0.5, drops=(0.5,), dropout=0.9, area=(0.2, 1.0), views=VIEWS
+    )
+    for judge in (odd, FineTune(epochs=1, rate=1.0, constant=True, views=VIEWS)):
+        judge.tuned(Encoder(trunk()), made(6), 3, seed=0)
+    assert rates == [[1.0, pytest.approx(0.1), pytest.approx(0.1)], [1.0, 1.0, 1.0]]
+    assert kinds == [("Adam", 0.5, 0.9, (0.2, 1.0)), ("SGD", 5e-4, 0.0, None)]

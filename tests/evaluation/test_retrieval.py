@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from videossl.evaluation.features import Encoder
+from videossl.evaluation.layers import pooled
 from videossl.evaluation.retrieval import Retrieval, by_chance
 from videossl.evaluation.views import Views
+from videossl.models.small import Small
 
 VIEWS = Views(clips=3, crops=1)
 
@@ -113,3 +115,35 @@ def test_a_missing_label_is_an_error():
     train = [*TRAIN[:5], {k: v for k, v in TRAIN[5].items() if k != "label"}]
     with pytest.raises(ValueError, match="retrieval needs labels, but train 5 has none"):
         Retrieval(views=VIEWS).score(Encoder(Pixels()), train, TEST)
+
+
+def test_centring_takes_from_each_list_its_own_mean():
+    def ranked(queries, gallery):
+        away = [
+            [x - m for x, m in zip(f, mean, strict=True)]
+            for fs in (queries, gallery)
+            for mean in [mean_of(fs)]
+            for f in fs
+        ]
+        queries, gallery = away[: len(queries)], away[len(queries) :]
+        return [sorted(range(len(gallery)), key=lambda m: -cosine(q, gallery[m])) for q in queries]
+
+    def mean_of(vectors):
+        return [sum(column) / len(column) for column in zip(*vectors, strict=True)]
+
+    scores = Retrieval(ks=(5,), centre=True, views=VIEWS).score(Encoder(Pixels()), TRAIN, TEST)
+    expected = ranked([feature(r) for r in TEST], [feature(r) for r in TRAIN])
+    assert scores.neighbours == [row[:5] for row in expected]
+
+
+def test_maps_are_compared_where_asked_for():
+    torch.manual_seed(0)
+    trunk = Small(length=1, width=4, size=32).build().eval()
+    rng = torch.Generator().manual_seed(0)
+    frames = torch.randint(256, (14, 1, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    records = [{"frames": f, "label": n % 2, "name": str(n)} for n, f in enumerate(frames)]
+    scores = Retrieval(ks=(3,), maps=16, views=Views(crops=1)).score(Encoder(trunk), records[:9], records[9:])
+    with torch.inference_mode():
+        found = pooled(trunk.maps(frames.float() / 255), 16)
+    units = torch.nn.functional.normalize(found, dim=1)
+    assert scores.neighbours == (units[9:] @ units[:9].T).sort(descending=True, stable=True).indices[:, :3].tolist()

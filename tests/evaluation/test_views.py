@@ -89,6 +89,39 @@ def test_the_ten_crops_are_four_corners_and_the_centre_and_their_mirror_images()
             assert torch.equal(crops[v, 5 + i], torch.flip(cut, [-1]))
 
 
+def test_five_crops_are_the_ten_without_their_mirror_images():
+    clips = torch.rand(2, 3, 3, 7, 9)
+    five, ten = (Views(clips=2, length=3, crops=crops, size=4).crop(clips) for crops in (5, 10))
+    assert torch.equal(five.view(2, 5, 3, 3, 4, 4), ten.view(2, 10, 3, 3, 4, 4)[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "places"), [(5, 10, [(0, 0), (0, 3), (0, 6)]), (10, 6, [(0, 0), (3, 0), (6, 0)])]
+)
+def test_three_crops_lie_along_the_longer_side(height, width, places):
+    clips = torch.rand(2, 1, 3, height, width)
+    crops = Views(crops=3, size=4).crop(clips).view(2, 3, 1, 3, 4, 4)
+    across = (min(height, width) - 4) // 2
+    for n, (y, x) in enumerate(places):
+        y, x = (across, x) if width > height else (y, across)
+        assert torch.equal(crops[:, n], clips[..., y : y + 4, x : x + 4])
+
+
+def test_clips_every_few_frames_are_as_many_as_fit():
+    views = Views(length=4, every=3).resolved(CLIP)
+    assert views.clips is None
+    assert views.indices(11)[:, 0].tolist() == [0, 3, 6] and views.indices(4)[:, 0].tolist() == [0]
+    assert views.indices(2).tolist() == [[0, 1, 0, 1]]
+    with pytest.raises(ValueError, match="give one of the two"):
+        Views(clips=3, every=3)
+
+
+def test_videos_that_a_protocol_leaves_out_say_so():
+    with pytest.raises(ValueError, match="has 63 frames, and this protocol leaves out videos under 64"):
+        Views(shortest=64).resolved(CLIP).indices(63)
+    assert len(Views(shortest=64).resolved(CLIP).indices(64)) == 10
+
+
 def test_one_crop_is_the_centre():
     clips = torch.rand(2, 3, 3, 8, 10)
     assert torch.equal(Views(crops=1, size=4).crop(clips), clips[..., 2:6, 3:7])
@@ -99,7 +132,7 @@ def test_frames_smaller_than_the_crop_are_enlarged():
     assert crops.shape == (20, 1, 3, 16, 16) and torch.allclose(crops, torch.tensor(0.25))
 
 
-@pytest.mark.parametrize("wrong", [{"clips": 0}, {"length": 0}, {"stride": 0}, {"size": 0}, {"crops": 5}])
+@pytest.mark.parametrize("wrong", [{"clips": 0}, {"length": 0}, {"stride": 0}, {"size": 0}, {"crops": 4}, {"every": 0}])
 def test_views_that_cannot_be_are_an_error(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} of Views"):
         Views(**wrong)

@@ -26,7 +26,7 @@ from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.experiments.report import Report, report
-from videossl.experiments.results import read_results, rows
+from videossl.experiments.results import print_table, read_results, rows
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.resnet import ResNet
 from videossl.models.small import Small
@@ -334,3 +334,21 @@ def test_two_processes_pretrain_and_evaluate(tiny, run, tmp_path):
     (two,) = read_results(tmp_path / "scores")
     (one,) = score(config(tiny, run, tmp_path / "one", trunks=(str(run),), protocols=("knn",)))
     assert two["metrics"] == one["metrics"] and two["confusion"] == one["confusion"]
+
+
+def test_published_protocols_are_scored_by_name_and_what_lies_between_two_is_told(tiny, run, tmp_path, capsys):
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("rspnet-retrieval", "linear"))
+    results = score(plan)
+    assert [r["asked"]["name"] for r in results] == ["rspnet-retrieval", "linear"]
+    assert results[0]["asked"]["protocol"]["ks"] == [1, 5, 10] and results[0]["asked"]["views"]["clips"] == 10
+    with pytest.raises(ValueError, match=r"there is no protocol 'vcop'; there are: knn, .*, vcop-finetune"):
+        dataclasses.replace(plan, protocols=("vcop",))
+    capsys.readouterr()
+    pair = ("coclr-retrieval", "coclr-retrieval-centred")
+    results = score(dataclasses.replace(plan, protocols=(), compare=pair, out=tmp_path / "compare"))
+    between = [f"coclr-retrieval with {field}" for field in ("centre", "views.shortest")]
+    assert [r["asked"]["name"] for r in results] == [pair[0], *between, pair[1]]
+    assert [bool(r["mistake"]) for r in results] == [False, False, False, True]
+    assert "not to be trusted, as published: a test video's answer" in " ".join(capsys.readouterr().out.split())
+    print_table(results)
+    assert "centre True" in capsys.readouterr().out

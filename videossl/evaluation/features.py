@@ -22,7 +22,8 @@ from videossl.models.base import Trunk
 class Features:
     """Features of N videos, of V clips each.
 
-    A clip's feature is the mean over its crops. They are neither centred nor scaled.
+    A clip's feature is the mean over its crops (with `Views.every` also over all clips of a video: V is 1 then). They
+    are neither centred nor scaled.
     """
 
     values: Tensor  # (N, V, D) float32, on the CPU
@@ -90,7 +91,7 @@ class Encoder:
         """
         views = views.resolved(self.trunk)
         if all(len(record["frames"]) == 1 for record in records):
-            views = replace(views, clips=1)
+            views = replace(views, clips=1, every=None)
         known = self._known.setdefault(views, {})
         new = {id(record): record for record in records if id(record) not in known}
         known |= self._encode(list(new.values()), views)
@@ -145,7 +146,7 @@ class Encoder:
 
         Batches are whole for any number of processes, so every clip meets the same others, and features are equal.
         """
-        each = max(1, self.batch // (views.clips * views.crops))  # videos in a batch
+        each = max(1, self.batch // ((views.clips or 1) * views.crops))  # videos in a batch
         batches = [list(range(n, min(n + each, len(records)))) for n in range(0, len(records), each)]
         rank, world = (0, 1) if self.fabric is None else (self.fabric.global_rank, self.fabric.world_size)
         mine = batches[rank::world]
@@ -172,7 +173,9 @@ class Encoder:
             return []
         seen = torch.cat([views.crop(augment.pixels(clips.to(self.device))) for clips in videos])
         encoded = torch.cat([self.trunk(part).float() for part in seen.split(self.batch)])  # (videos * V * crops, D)
-        return encoded.view(len(videos), views.clips, views.crops, -1).mean(2).cpu()
+        clips = encoded.view(len(encoded) // views.crops, views.crops, -1).mean(1).cpu()
+        found = clips.split([len(video) for video in videos])
+        return [part.mean(0, keepdim=True) for part in found] if views.every else found
 
 
 @dataclass(frozen=True)

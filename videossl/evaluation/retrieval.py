@@ -10,8 +10,12 @@ from dataclasses import dataclass, field, replace
 from math import comb
 from typing import ClassVar
 
+from torch import Tensor
+from torch.nn import functional as F
+
 from videossl.evaluation.base import Judge, Scores, labels_of
-from videossl.evaluation.features import Encoder, nearest
+from videossl.evaluation.features import Encoder, Features, nearest
+from videossl.evaluation.layers import Layers
 from videossl.evaluation.views import Views
 
 
@@ -21,10 +25,13 @@ class Retrieval(Judge):
 
     A video's feature is the mean over its clips (each the mean over its crops) of what the trunk returns, which for
     convolutional trunks is pooled. Neighbours are ranked by cosine, on features that are neither centred nor scaled; of
-    equally near ones the first in the list comes first.
+    equally near ones the first in the list comes first. `centre` takes from each list its own mean, as some papers do:
+    then a test video's answer depends on the other test videos.
     """
 
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)  # neighbours looked at
+    centre: bool = False  # take from training and test features their own means
+    maps: int | None = None  # of the last maps, max-pooled to so many numbers at most (see `Layers`); None: features
     views: Views = field(default_factory=Views)  # of training and test videos
 
     title: ClassVar[str] = "Retrieval"
@@ -47,10 +54,14 @@ class Retrieval(Judge):
                 f"{len(both)} test videos are also training videos and would find themselves; the first is {both[0]}"
             )
         self._check(len(train))
+        if self.maps is not None:
+            layer = Layers(encoder.trunk, ("maps",), self.maps)
+            encoder = Encoder(layer, encoder.fabric, encoder.workers, encoder.batch, encoder.progress)
         gallery, asked = encoder.features(train, self.views), encoder.features(test, self.views)
         m = len(gallery.kept)
         self._check(m)
-        _, index = nearest(asked.videos, gallery.videos, max(self.ks), encoder.device)
+        known, queries = (self._units(features) for features in (gallery, asked))
+        _, index = nearest(queries, known, max(self.ks), encoder.device)
         hits = gallery.labels[index] == asked.labels[:, None]  # (N, k)
         relevant = Counter(gallery.labels.tolist())
         metrics = {f"R@{k}": hits[:, :k].any(1).double().mean().item() for k in self.ks}
@@ -65,6 +76,12 @@ class Retrieval(Judge):
             train_failed=gallery.failed,
             neighbours=[[gallery.kept[i] for i in row] for row in index.tolist()],
         )
+
+    def _units(self, features: Features) -> Tensor:
+        if not self.centre:
+            return features.videos
+        videos = features.values.mean(1)
+        return F.normalize(videos - videos.mean(0), dim=-1)
 
     def _check(self, videos: int) -> None:
         if not self.ks or min(self.ks) < 1 or max(self.ks) > videos:
