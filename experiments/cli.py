@@ -57,6 +57,8 @@ COMMANDS = {
     "evaluate": Command(
         "experiments.evaluate", "Evaluate", "evaluate", "score trunks: fine-tune, linear probe, k-NN, retrieval"
     ),
+    "embed": Command("experiments.embed", "Embed", "embed", "write features of videos: Parquet or HDF5"),
+    "search": Command("experiments.embed", "Search", "search", "the clips most like a video's, as a picture"),
     "protocols diff": Command(
         "experiments.protocols", "Diff", "diff", "in which fields two published protocols differ"
     ),
