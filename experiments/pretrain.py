@@ -26,6 +26,7 @@ from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
 from videossl.experiments.methods import Question
 from videossl.experiments.runs import Log, read_json, versions, write_json
+from videossl.experiments.watch import Watch
 from videossl.methods.base import Method, Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.c3d import C3D
@@ -79,6 +80,8 @@ class Pretrain:
     # share of the training list, in whole groups, that only measures the pretext; 0 measures nothing
     held_out: float = 0.1
     probes: int = 256  # examples from the held-out videos that it is measured on
+    # training and held-out videos, of each, whose features are looked at: their spread, rank and, with labels, k-NN
+    watch: int = 64
     seed: int = 0  # of weights, of examples and of what is held out
     workers: int = 2  # processes that decode, for each device
     log: int = 10  # steps between two lines of the log
@@ -87,7 +90,7 @@ class Pretrain:
 
     def __post_init__(self):
         from_one = {"split": 1, "steps": 1, "batch": 1, "repeats": 1, "log": 1, "save": 1, "probes": 1}
-        for name, least in {**from_one, "workers": 0, "seed": 0}.items():
+        for name, least in {**from_one, "workers": 0, "seed": 0, "watch": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is a whole number from {least}, but {getattr(self, name)} was given")
         if self.window is not None and self.window < 1:
@@ -160,6 +163,7 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     method = config.method.prepare(train) if hasattr(config.method, "prepare") else config.method
     net = method.build(trunk).to(fabric.device)
     optimizer = build_optimizer(config, net)
+    watch = Watch(trunk, train, held_out, config.watch, fabric)
     start = restore(config, method, net, optimizer) if resumed else 0
 
     repeated = {"repeats": config.repeats, "window": config.window, "check": method.check}
@@ -190,7 +194,7 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
             log.add(step, metrics)
             saving = step % config.save == 0 or step == config.steps
             if step % config.log == 0 or saving:
-                log.line(step, measure(net, probe, config, fabric) if saving else {})
+                log.line(step, {**measure(net, probe, config, fabric), **watch(trunk, step)} if saving else {})
             if saving and fabric.is_global_zero:
                 parts = {
                     "method": config.method,

@@ -84,7 +84,7 @@ def test_repeated_sampling_decodes_once_for_several_examples_and_resumes_alike(t
         return read(frames, index)
 
     monkeypatch.setattr(VideoFile, "__getitem__", noted)
-    plan = {"repeats": 4, "window": 12, "held_out": 0.0, "steps": 10, "save": 10}
+    plan = {"repeats": 4, "window": 12, "held_out": 0.0, "steps": 10, "save": 10, "watch": 0}
     out = pretrain(config(tiny, tmp_path / "run", **plan))
     assert decoded == [12] * (10 * 8 // 4)
     assert checkpoints.restore(json.loads((out / "config.json").read_text())["config"]).repeats == 4
