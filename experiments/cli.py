@@ -59,6 +59,7 @@ COMMANDS = {
     ),
     "embed": Command("experiments.embed", "Embed", "embed", "write features of videos: Parquet or HDF5"),
     "search": Command("experiments.embed", "Search", "search", "the clips most like a video's, as a picture"),
+    "publish": Command("experiments.publish", "Publish", "publish", "write a trunk as safetensors, .pth or ONNX"),
     "protocols diff": Command(
         "experiments.protocols", "Diff", "diff", "in which fields two published protocols differ"
     ),

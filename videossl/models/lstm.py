@@ -135,7 +135,7 @@ class PeepholeLSTM(nn.Module):
 
         Returns: the top layer's h after every frame, (N, T, width, ...), and the state after the last.
         """
-        zeros = [frames.new_zeros(len(frames), width, *frames.shape[3:]) for width in self.widths]
+        zeros = [frames.new_zeros(frames.shape[0], width, *frames.shape[3:]) for width in self.widths]
         state, tops = [(zero, zero) for zero in zeros], []
         for t in range(frames.shape[1]):
             state = self(frames[:, t], state)
