@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from videossl.methods.moco import MoCo
+
+
+@pytest.fixture
+def clips():
+    return {"clips": torch.randint(256, (4, 2, 1, 3, 16, 16), dtype=torch.uint8)}
+
+
+def test_keys_are_put_into_the_queue_in_turn_and_around_its_end(tiny):
+    net = MoCo(queue=6, hidden=8, out=3).build(tiny())
+    assert torch.allclose(net.queue.norm(dim=1), torch.ones(6))
+    for first in (0, 4, 8):
+        net.enqueue(torch.full((4, 3), float(first)) + torch.arange(4.0)[:, None])
+    assert net.queue[:, 0].tolist() == [6, 7, 8, 9, 10, 11] and net.oldest == 0
+    net.enqueue(torch.arange(9.0)[:, None].expand(9, 3))
+    assert sorted(net.queue[:, 0].tolist()) == [3, 4, 5, 6, 7, 8]
+
+
+def test_the_loss_is_that_of_a_loop_over_own_key_and_queue(tiny, clips):
+    torch.manual_seed(0)
+    net = MoCo(queue=7, hidden=8, out=5, temperature=0.3).build(tiny()).eval()
+    queue, taken = net.queue.clone(), []
+    net.projector.register_forward_hook(lambda module, given, result: taken.append(F.normalize(result, dim=1)))
+    net.teacher.copies[1].register_forward_hook(lambda module, given, result: taken.append(F.normalize(result, dim=1)))
+    loss, _ = net(clips)
+    queries, keys = taken
+    total = 0.0
+    for q, k in zip(queries, keys, strict=True):
+        scores = [math.exp(q @ k / 0.3), *(math.exp(q @ other / 0.3) for other in queue)]
+        total -= math.log(scores[0] / sum(scores))
+    assert loss.item() == pytest.approx(total / 4, rel=1e-5) and torch.equal(net.queue, queue)  # eval mode adds none
+
+
+def test_a_gradient_reaches_the_queries_alone_and_the_teacher_follows(tiny, clips):
+    torch.manual_seed(0)
+    net = MoCo(queue=8, hidden=8, out=5, momentum=0.5).build(tiny())
+    net(clips)[0].backward()
+    assert net.trunk.body[0].weight.grad is not None
+    assert all(p.grad is None and not p.requires_grad for p in net.teacher.parameters())
+    before = net.teacher.copies[0].body[0].weight.clone()
+    with torch.no_grad():
+        net.trunk.body[0].weight.add_(1.0)
+    net.update(0.5)
+    assert torch.allclose(net.teacher.copies[0].body[0].weight, 0.5 * before + 0.5 * net.trunk.body[0].weight)
+
+
+def test_equal_scores_cost_the_logarithm_of_all_keys(tiny, clips):
+    net = MoCo(queue=31, hidden=8, out=5).build(tiny()).eval()
+    with torch.no_grad():
+        net.queue.zero_()
+        for projector in (net.projector, net.teacher.copies[1]):
+            for parameter in projector.parameters():
+                parameter.zero_()
+    assert net(clips)[0].item() == pytest.approx(math.log(32), rel=1e-5)
+
+
+def test_version_3_has_both_directions_and_twice_the_temperature(tiny):
+    net = MoCo(version=3, hidden=8, out=5, temperature=0.2).build(tiny())
+    same = F.normalize(torch.ones(6, 5), dim=1)
+    assert net.contrast(same, same).item() == pytest.approx(2 * 0.2 * math.log(6), rel=1e-5)
+    queries, keys = F.normalize(torch.randn(2, 6, 5), dim=2)
+    rows = [[math.exp(q @ k / 0.2) for k in keys] for q in queries]
+    by_hand = -sum(math.log(row[n] / sum(row)) for n, row in enumerate(rows)) / 6
+    assert net.contrast(queries, keys).item() == pytest.approx(0.4 * by_hand, rel=1e-4)
+
+
+def test_what_cannot_be_is_said():
+    with pytest.raises(ValueError, match="queue is a count"):
+        MoCo(queue=0)
