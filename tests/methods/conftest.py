@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 from videossl.methods.base import Method, Net
 from videossl.models.base import Trunk, by_frame
+from videossl.models.vit import ViT
 from videossl.training.draws import Draws, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import cosine
@@ -62,6 +63,12 @@ class TinyTrunk(Trunk):
 
     def forward(self, clips):
         return by_frame(self.body, self.normalise(clips)).mean(1)
+
+
+@pytest.fixture
+def tokens() -> Callable[[], Trunk]:
+    """`tokens()`: a transformer of 4 x 4 tokens, for methods that hide some."""
+    return ViT(width=24, depth=2, heads=2, patch=4, size=16).build
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from videossl.methods.ijepa import IJEPA, drawn, pick
+from videossl.models.vit import ViT
+
+SMALL = {"width": 24, "depth": 1, "heads": 2}
+
+
+def test_contexts_hold_nothing_of_what_is_to_be_predicted_and_all_are_as_large():
+    torch.manual_seed(0)
+    for _ in range(10):
+        context, targets = drawn(IJEPA(), 6, (2, 14, 14))
+        assert targets.shape[:2] == (6, 4) and context.shape[0] == 6
+        for seen, blocks in zip(context, targets, strict=True):
+            assert not torch.isin(seen, blocks).any() and len(seen.unique()) == len(seen)
+        first, later = targets.unflatten(2, (2, -1)).unbind(2)
+        assert torch.equal(later, first + 196)  # the same places at all times
+        share = targets.shape[2] / 2 / 196
+        assert 0.1 < share < 0.25
+
+
+def test_blocks_that_leave_nothing_to_see_are_refused():
+    with pytest.raises(ValueError, match="blocks cover all of 2 x 2 places"):
+        drawn(IJEPA(scale=(1.0, 1.0), aspect=(1.0, 1.0)), 2, (1, 2, 2))
+
+
+def test_the_teacher_gets_no_gradient_and_its_tokens_are_the_target():
+    torch.manual_seed(0)
+    trunk = ViT(width=24, depth=1, heads=2, patch=4, size=24).build()
+    net = IJEPA(**SMALL, momentum=0.5).build(trunk)
+    batch = {"clips": torch.randint(256, (3, 1, 3, 24, 24), dtype=torch.uint8)}
+    loss, metrics = net(batch)
+    loss.backward()
+    assert trunk.embed.weight.grad.abs().sum() > 0 and all(p.grad is None for p in net.teacher.parameters())
+    assert metrics["spread"] > 0
+    before = net.teacher.copies[0].trunk.embed.weight.clone()
+    with torch.no_grad():
+        trunk.embed.weight.add_(1)
+    net.update(0.0)
+    assert torch.allclose(net.teacher.copies[0].trunk.embed.weight, 0.5 * before + 0.5 * trunk.embed.weight)
+    assert "teacher.copies.0.trunk.embed.weight" in net.state_dict()
+
+
+def test_pick_takes_tokens_by_their_places():
+    tokens = torch.arange(10.0).view(1, 5, 2)
+    assert pick(tokens, torch.tensor([[4, 0]])).tolist() == [[[8, 9], [0, 1]]]
