@@ -54,8 +54,9 @@ class TinyTrunk(Trunk):
 
     def __init__(self):
         super().__init__(dim=16, length=1, size=16, resize=(16, 16), colours=((0.5,) * 3, (0.25,) * 3))
+        pooled = nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 16)
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 16)
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), *pooled
         )
 
     def maps(self, clips):

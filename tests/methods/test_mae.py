@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from videossl.methods.mae import MAE
-from videossl.methods.masks import patchify, standardised
+from videossl.methods.masks import patchify, standardised, unpatchify
 
 SMALL = {"width": 24, "depth": 1, "heads": 2}
 
@@ -32,7 +32,6 @@ def test_hidden_pixels_change_nothing_of_what_is_painted(tokens, clips):
     _, hidden, painted = net.painted(clips)
     pixels = patchify(clips["clips"], (1, 4, 4))
     pixels[hidden] = 0
-    from videossl.methods.masks import unpatchify
 
     other = {"clips": unpatchify(pixels, (1, 4, 4), (1, 4, 4))}
     assert torch.allclose(net.painted(other)[2], painted, atol=1e-6)

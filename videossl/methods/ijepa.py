@@ -16,7 +16,7 @@ from videossl import augment
 from videossl.methods.base import Net
 from videossl.methods.masks import Grid, Masked
 from videossl.methods.two_views import Teacher, rising
-from videossl.models.vit import positions, transformer
+from videossl.models.vit import Tokens, positions, transformer
 
 TRIES = 50  # to draw blocks that leave something to be seen: coarse grids are soon covered
 
@@ -52,7 +52,7 @@ class IJEPANet(Net):
     def __init__(self, trunk, method):
         super().__init__()
         self.trunk, self.method = trunk, method
-        self.teacher = Teacher(_Tokens(trunk))
+        self.teacher = Teacher(Tokens(trunk))
         self.enter = nn.Linear(trunk.dim, method.width)
         self.asked = nn.Parameter(torch.zeros(method.width))
         self.blocks = nn.Sequential(*(Block(method.width, method.heads, qkv_bias=True) for _ in range(method.depth)))
@@ -90,18 +90,7 @@ class IJEPANet(Net):
         return self.leave(tokens[:, known.shape[2] :]).unflatten(0, asked.shape[:2])
 
     def update(self, progress: float) -> None:
-        self.teacher.follow([_Tokens(self.trunk)], rising(self.method.momentum, progress))
-
-
-class _Tokens(nn.Module):
-    """A transformer of which the tokens are the output."""
-
-    def __init__(self, trunk):
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, clips: Tensor) -> Tensor:
-        return self.trunk.tokens(clips)
+        self.teacher.follow([Tokens(self.trunk)], rising(self.method.momentum, progress))
 
 
 def drawn(method: IJEPA, count: int, grid: Grid) -> tuple[Tensor, Tensor]:

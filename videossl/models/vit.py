@@ -132,6 +132,17 @@ class ViTTrunk(Trunk):
         return shares.unflatten(2, self.grid_of(clips))
 
 
+class Tokens(nn.Module):
+    """A transformer of which the tokens are the output."""
+
+    def __init__(self, trunk: ViTTrunk):
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.trunk.tokens(clips)
+
+
 def positions(grid: tuple[int, int, int], made_for: tuple[int, int, int], width: int) -> Tensor:
     """Sines and cosines of time, row and column, a third of the width each, and zeros for the rest: (L, width).
 

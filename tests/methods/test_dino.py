@@ -1,0 +1,135 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from videossl.methods.dino import DINO, IBOT, Head, entropy
+
+SMALL = {"prototypes": 16, "hidden": 24, "bottleneck": 8, "small": 2, "small_size": 0.5}
+
+
+@pytest.fixture
+def clips():
+    return {"clips": torch.randint(256, (6, 2, 1, 3, 16, 16), dtype=torch.uint8)}
+
+
+def test_each_view_of_the_student_is_matched_with_the_teachers_other_views(tiny):
+    torch.manual_seed(0)
+    net = DINO(**SMALL).build(tiny())
+    teacher, student = list(torch.randn(2, 5, 16)), list(torch.randn(4, 5, 16))
+    net.match.center = torch.randn(1, 1, 16)
+    total, terms = 0.0, 0
+    for t, target in enumerate(teacher):
+        for s, answer in enumerate(student):
+            if t != s:
+                shares = ((target - net.match.center[0]) / 0.04).softmax(1)
+                total -= (shares * (answer / 0.1).log_softmax(1)).sum(1).mean().item()
+                terms += 1
+    assert terms == 2 * (4 - 1) and net.matched(teacher, student).item() == pytest.approx(total / terms, rel=1e-4)
+
+
+def test_alike_answers_cost_the_logarithm_of_the_prototypes(tiny):
+    net = DINO(**SMALL).build(tiny())
+    same = [torch.zeros(3, 16)] * 2
+    assert net.matched(same, same).item() == pytest.approx(math.log(16), rel=1e-5)
+    told = net.told(same)
+    assert told["entropy"].item() == pytest.approx(1) and told["evenness"].item() == pytest.approx(1)
+    one = F.one_hot(torch.zeros(3, dtype=torch.long), 16).float()
+    told = net.told([one, one])
+    assert told["entropy"] < 0.01 and told["evenness"] < 0.01
+
+
+def test_the_centre_is_a_running_mean_in_training_and_stays_otherwise(tiny):
+    net = DINO(**SMALL, centre=0.75).build(tiny())
+    teacher = list(torch.randn(2, 5, 16))
+    net.eval().matched(teacher, teacher)
+    assert net.match.center.abs().max() == 0
+    net.train().matched(teacher, teacher)
+    assert torch.allclose(net.match.center[0, 0], 0.25 * torch.cat(teacher).mean(0), atol=1e-6)
+    assert "match.center" in net.state_dict()
+
+
+def test_crops_are_two_large_and_some_small_ones_and_the_teacher_sees_the_large(tiny, clips):
+    torch.manual_seed(0)
+    net = DINO(**SMALL).build(tiny()).eval()
+    large, small = net.crops(clips)
+    assert large.shape == (6, 2, 1, 3, 16, 16) and [view.shape for view in small] == [(6, 1, 3, 8, 8)] * 2
+    assert torch.equal(net.crops(clips)[0], large)
+    seen = []
+    net.teacher.copies[0].register_forward_hook(lambda module, given, result: seen.append(len(given[0])))
+    loss, metrics = net(clips)
+    loss.backward()
+    assert seen == [12] and all(p.grad is None for p in net.teacher.parameters())
+    assert set(metrics) == {"entropy", "evenness"} and net.trunk.body[0].weight.grad.abs().sum() > 0
+
+
+WEAK = {
+    **SMALL,
+    "small": 1,
+    "small_area": (0.3, 0.6),
+    "momentum": 0.99,
+    "area": (0.6, 1.0),
+    "colour": 0.2,
+    "blurred": 0.0,
+}
+
+
+@pytest.mark.parametrize("method", [DINO(**WEAK), IBOT(**WEAK)], ids=["DINO", "iBOT"])
+def test_it_learns_and_does_not_collapse(method, tokens, learn, batch):
+    rng = torch.Generator().manual_seed(0)
+    coarse = torch.randint(256, (64, 3, 3, 3), generator=rng).float()
+    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
+    records = [{"frames": image[None], "name": str(n)} for n, image in enumerate(images)]
+    net = learn(method, records, tokens(), 60)
+    loss, metrics = net(batch(method, records))
+    most = math.log(16) * (2 if isinstance(method, IBOT) else 1)
+    assert loss < most and metrics["evenness"] > 0.5 and metrics["entropy"] < 0.95
+
+
+def test_features_are_spread_where_that_is_asked_for(tiny, clips):
+    losses = []
+    for weight in (0.0, 0.1):
+        torch.manual_seed(0)
+        losses.append(DINO(**SMALL, spread=weight).build(tiny()).eval()(clips)[0].item())
+    assert losses[0] != losses[1]
+
+
+def test_hidden_patches_of_half_the_views_are_told_and_their_pixels_are_not_seen(tokens):
+    torch.manual_seed(0)
+    net = IBOT(**SMALL, hide=(0.4, 0.6)).build(tokens()).eval()
+    hidden = net.hide(torch.rand(8, 1, 3, 16, 16))
+    counts = hidden.sum(1)
+    assert (counts == 0).sum() == 4 and counts.max() == counts[counts > 0].min() and 6 <= counts.max() <= 10
+    teacher, student = torch.randn(8, 16, 16), torch.randn(8, 16, 16)
+    expected = 0.0
+    for n in range(8):
+        if counts[n]:
+            targets = (teacher[n, hidden[n]] / 0.04).softmax(1)
+            expected -= (targets * (student[n, hidden[n]] / 0.1).log_softmax(1)).sum(1).mean().item() / 8
+    assert net.of_patches(teacher, student, hidden).item() == pytest.approx(expected, rel=1e-4)
+    assert net.of_patches(teacher, student, torch.zeros_like(hidden)) == 0
+    assert net.patch.center.center.abs().max() == 0
+
+
+def test_a_heads_answers_are_cosines_with_its_prototypes():
+    head = Head(5, 8, 4, 6)
+    answers = head(torch.randn(2, 3, 5))
+    assert answers.shape == (2, 3, 6) and answers.abs().max() <= 1 + 1e-6
+    with torch.no_grad():
+        head.prototypes.mul_(3)
+    features = torch.randn(2, 5)
+    by_hand = F.cosine_similarity(head.layers(features)[:, None], head.prototypes[None], dim=2)
+    assert torch.allclose(head(features), by_hand, atol=1e-6)
+
+
+def test_entropy_of_one_and_of_even_shares():
+    assert entropy(torch.tensor([1.0, 0.0])).item() == 0
+    assert entropy(torch.full((4,), 0.25)).item() == pytest.approx(math.log(4))
+
+
+def test_what_cannot_be_is_said(tiny):
+    with pytest.raises(ValueError, match="iBOT hides tokens, so its trunk must have tokens"):
+        IBOT().build(tiny())
+    with pytest.raises(ValueError, match="small is a count"):
+        DINO(small=-1)
