@@ -1,0 +1,164 @@
+"""What methods share that tell every record from all others, and that each of them learns."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from videossl.methods.deep_cluster import DeepCluster
+from videossl.methods.instance_discrimination import InstanceDiscrimination
+from videossl.methods.memory import Memory, Remembered
+from videossl.methods.nat import NAT
+from videossl.methods.pirl import PIRL
+from videossl.methods.triplet import Triplet
+
+WEAK = {"area": (0.6, 1.0), "colour": 0.1, "blurred": 0.0}
+
+
+def pictures(count: int) -> list[dict]:
+    """Images of coarse random colours, each its own."""
+    coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
+    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
+    return [{"frames": image[None], "name": f"{n:02}"} for n, image in enumerate(images)]
+
+
+LEARNERS = [
+    InstanceDiscrimination(temperature=0.1, out=16, **WEAK),
+    PIRL(patches=2, temperature=0.1, out=16, **WEAK),
+    DeepCluster(clusters=12, hidden=32, out=16, **WEAK),
+    DeepCluster(clusters=12, pairs=True, hidden=32, out=16, **WEAK),
+    NAT(out=8, **WEAK),
+    Triplet(out=16, **WEAK),
+    Triplet(negatives="hardest", out=16, **WEAK),
+    Triplet(negatives="all", margin=1.0, out=16, **WEAK),
+]
+
+
+@pytest.mark.parametrize("method", LEARNERS, ids=lambda method: f"{type(method).__name__}")
+def test_each_learns_to_tell_pictures_apart(method, learn, batch, tiny):
+    records = pictures(40)
+    method = method.prepare(records) if hasattr(method, "prepare") else method
+    asked = batch(method, records)
+    net = learn(method, records, tiny(), 80)
+    metrics = net(asked)[1]
+    assert metrics["guessing"] == pytest.approx(1 / 40) and metrics["accuracy"] > 4 / 40
+
+
+def test_records_are_numbered_by_their_names_and_strangers_have_none():
+    method = Remembered().prepare(pictures(3)[::-1])
+    assert method.names == ("00", "01", "02")
+    rng = np.random.default_rng(0)
+    frames = pictures(1)[0]["frames"]
+    numbers = {
+        name: method.sample({"frames": frames, "name": name}, rng)["number"] for name in ("00", "02", "015", "9")
+    }
+    assert numbers == {"00": 0, "02": 2, "015": -1, "9": -1}
+    with pytest.raises(ValueError, match="records of one name"):
+        Remembered().prepare([{"name": "a"}, {"name": "a"}])
+    with pytest.raises(ValueError, match=r"Remembered tells records apart: call `prepare\(records\)` first"):
+        Remembered().counted()
+
+
+def test_what_is_remembered_is_a_running_mean_of_unit_length_of_the_records_seen_alone():
+    torch.manual_seed(0)
+    memory = Memory(5, 3, momentum=0.25)
+    before = memory.rows.clone()
+    z = F.normalize(torch.randn(3, 3), dim=1)
+    memory.remember(z, torch.tensor([4, -1, 0]))
+    assert torch.allclose(memory.rows[4], F.normalize(0.25 * before[4] + 0.75 * z[0], dim=0), atol=1e-6)
+    assert torch.allclose(memory.rows[0], F.normalize(0.25 * before[0] + 0.75 * z[2], dim=0), atol=1e-6)
+    assert torch.equal(memory.rows[1:4], before[1:4]) and torch.allclose(memory.rows.norm(dim=1), torch.ones(5))
+
+
+def test_contrast_is_the_softmax_over_all_records():
+    torch.manual_seed(0)
+    memory = Memory(6, 4, momentum=0.5)
+    z = F.normalize(torch.randn(2, 4), dim=1)
+    loss, _ = memory.contrast(z, torch.tensor([2, 5]), z, 0.3)
+    logits = z @ memory.rows.T / 0.3
+    assert loss.item() == pytest.approx(F.cross_entropy(logits, torch.tensor([2, 5])).item(), rel=1e-5)
+    other = F.normalize(torch.randn(1, 4), dim=1)
+    loss, _ = memory.contrast(z[:1], torch.tensor([-1]), other, 0.3)
+    scores = torch.cat([z[:1] @ other.T, z[:1] @ memory.rows.T], 1)[0] / 0.3
+    assert loss.item() == pytest.approx(-math.log(scores.softmax(0)[0]), rel=1e-5)
+    loss, _ = memory.contrast(z, torch.tensor([2, 5]), z, 1e9)
+    assert loss.item() == pytest.approx(math.log(6), rel=1e-4)
+
+
+def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, batch):
+    records = pictures(6)
+    for balance, silent in ((1.0, "whole"), (0.0, "together")):
+        torch.manual_seed(0)
+        method = PIRL(patches=2, out=8, balance=balance).prepare(records)
+        net = method.build(tiny())
+        net(batch(method, records))[0].backward()
+        grads = {name: getattr(net, name).weight.grad for name in ("whole", "together")}
+        assert grads[silent] is None or grads[silent].abs().max() == 0
+        assert grads[{"whole": "together", "together": "whole"}[silent]].abs().max() > 0
+
+
+def test_pirls_patches_are_all_of_the_picture_in_some_order(tiny):
+    net = PIRL(patches=2, names=("a", "b")).build(tiny())
+    clips = torch.arange(16.0 * 16).view(1, 1, 1, 16, 16)
+    patches = net.cut(clips)
+    assert patches.shape == (1, 4, 1, 1, 8, 8)
+    corners = patches[0, :, 0, 0, 0, 0].tolist()
+    assert sorted(corners) == [0, 8, 128, 136]
+    assert torch.equal(net.eval().cut(clips), net.cut(clips))
+    with pytest.raises(ValueError, match="patches of 2 pixels are too small"):
+        PIRL(patches=7, names=("a", "b")).build(tiny())
+
+
+def test_points_are_exchanged_for_the_nearest_in_all_and_each_keeps_one(tiny):
+    torch.manual_seed(0)
+    net = NAT(out=4, names=tuple("abcdef")).build(tiny())
+    z = net.points[[3, 0, 5]]  # records 0, 3 and 5 lie at each other's points
+    targets = net.targets(z, torch.tensor([0, 3, 5]))
+    assert torch.equal(targets, z) and net.own.tolist() == [3, 1, 2, 0, 4, 5]
+    net.eval().targets(z[[1, 0, 2]], torch.tensor([0, 3, 5]))
+    assert net.own.tolist() == [3, 1, 2, 0, 4, 5]
+    assert torch.equal(net.targets(net.points[[2]], torch.tensor([-1])), net.points[[2]])
+
+
+def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch):
+    records = pictures(8)
+    method = DeepCluster(clusters=3, hidden=8, out=4).prepare(records)
+    torch.manual_seed(0)
+    net = method.build(tiny())
+    before = net.centres.clone()
+    net(batch(method, records[:4]))
+    net.update(0.1)
+    assert torch.equal(net.centres, before) and net.visits == 4
+    net(batch(method, records[4:]))
+    net.update(0.2)
+    assert net.visits == 0 and not torch.equal(net.centres, before)
+    distances = torch.cdist(net.memory.rows, net.centres)
+    assert (distances.argmin(1) == net.cluster).float().mean() > 0.8 and len(net.cluster.unique()) == 3
+
+
+def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):
+    records = pictures(5)
+    for kind in ("semihard", "hardest", "all"):
+        torch.manual_seed(0)
+        method = Triplet(negatives=kind, margin=0.3, out=4)
+        net = method.build(tiny()).eval()
+        taken = []
+        net.projector.register_forward_hook(
+            lambda module, given, result, taken=taken: taken.append(F.normalize(result, dim=2))
+        )
+        loss = net(batch(method, records))[0].item()
+        one, other = taken[0].unbind(1)
+        costs = []
+        for i in range(5):
+            own = (one[i] - other[i]).square().sum().item()
+            distances = {j: (one[i] - other[j]).square().sum().item() for j in range(5) if j != i}
+            farther = {j: d for j, d in distances.items() if d > own} or distances
+            chosen = {
+                "semihard": [min(farther.values())],
+                "hardest": [min(distances.values())],
+                "all": distances.values(),
+            }
+            costs += [max(0.0, 0.3 + own - d) for d in chosen[kind]]
+        assert loss == pytest.approx(sum(costs) / len(costs), abs=1e-5)
