@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from videossl.datasets.decoders import packets
 from videossl.datasets.drives import Drive, choose_drives, gather_drives, plain, read_scenes
 from videossl.datasets.frames import VideoFile, stamp
+from videossl.datasets.index import command, read_index, same
 from videossl.datasets.index import folder as existing
 from videossl.datasets.poses import ROUNDED, camera_poses, increasing, rigid
 from videossl.datasets.records import Records
@@ -30,8 +32,8 @@ def comma2k19(
 
     Files lie as they are distributed: ROOT/Chunk_1/ROUTE/SEGMENT/video.hevc and global_pose/frame_positions, ..., where
     ROUTE is a car and a start, "b0c9d2329ad1606b|2018-08-02--08-34-47", also with "_" for "|". A segment that lacks its
-    video, or has files that cannot be read, is left out and told in `missing`. How many frames a video has is taken from
-    its poses, of which there is one for each; the file is decoded from its start, since raw HEVC cannot be jumped in.
+    video, or has files that cannot be read, or whose video has fewer frames than there are poses, is left out and told in
+    `missing`. The file is decoded from its start, since raw HEVC cannot be jumped in.
 
     Args:
         root: the folder with the chunks.
@@ -39,7 +41,8 @@ def comma2k19(
         train: the segments to train on, otherwise to test on.
         size: height and width in pixels that frames are scaled to; None leaves them as filmed.
         lists: folder with train.txt and test.txt, ROUTE/SEGMENT a line; by default `root`, if they are there.
-        index: not used, for raw HEVC is not indexed: leave it out.
+        index: by `videossl index`; None takes `root`/index.json, if it is there. None is needed: without, packets are
+            counted, and with it every frame was decoded once, and "motion" is known.
 
     Records hold "frames", "pose" (float64 (frames, 4, 4): T_world_camera in metres, camera x right, y down, z forward,
     world as the segment's first camera), "time" (float64 (frames,), seconds since the first frame), "name"
@@ -51,8 +54,7 @@ def comma2k19(
         ValueError: the folder is of another layout, the lists are bad, or no segment can be read.
     """
     root = existing(root)
-    if index is not None:
-        raise ValueError(f"comma2k19 takes no index, but {index} was given: leave it out")
+    known = read_index(root, index) if index is not None or (root / "index.json").is_file() else {}
     paths = [place.parent for place in root.glob("**/global_pose")]
     paths.sort(key=lambda path: (plain(path.parent.name), len(path.name), path.name))  # segments count from 0
     drives = [Drive(plain(f"{path.parent.name}/{path.name}"), plain(path.parent.name), path) for path in paths]
@@ -66,8 +68,16 @@ def comma2k19(
             raise FileNotFoundError(f"{video} is not there: bring it back from the chunk's archive")
         if len(pose) < 2:
             raise ValueError(f"{drive.path} has one frame only, but motion needs 2 at least: leave it out")
+        entry = known.get(video.relative_to(root).as_posix())
+        found = {"frames": packets(video), "warning": None, "error": None} if entry is None else entry
+        if entry is not None and not same(video, entry):
+            raise ValueError(f"{video} changed since it was indexed: run `{command(root, index)}` again")
+        if found["error"] or found["frames"] < len(pose):
+            why = found["error"] or f"has {found['frames']} frames, but there are {len(pose)} poses"
+            raise ValueError(f"{video} {why}: bring it back from the chunk's archive")
         frames = VideoFile(str(video), len(pose), size, stamp=stamp(video))
-        return {"frames": frames, "pose": pose, "time": time}, ""
+        moved = {} if entry is None else {"motion": np.array(entry["motion"][: len(pose) - 1], np.float32)}
+        return {"frames": frames, "pose": pose, "time": time, **moved}, found["warning"] or ""
 
     scenes = read_scenes(root)
     wanted, series = choose_drives(root, drives, scenes, split, train, lists)

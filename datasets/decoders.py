@@ -287,6 +287,28 @@ def refuse_others(path: str | Path, info: os.stat_result) -> None:
         raise ValueError("may not be read (permission denied)")
 
 
+def packets(video: Path) -> int:
+    """How many pictures a file holds, by its packets; the first one is decoded, the others are not.
+
+    Raises:
+        ValueError: it is no video, or its first picture is damaged.
+    """
+    try:
+        container, stream = open_video(str(video))
+        with container:
+            next(container.decode(stream))
+        container, stream = open_video(str(video))
+        with container:
+            return sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.FFmpegError, StopIteration, ValueError) as e:
+        why = (
+            "is empty (0 bytes)"
+            if video.stat().st_size == 0
+            else f"cannot be decoded ({str(e) or 'no picture is whole'})"
+        )
+        raise ValueError(f"{video} {why}") from e
+
+
 def open_video(path: str | Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     """A file's container and the stream to decode. A ValueError says what the file is instead, without naming it."""
     try:

@@ -1,12 +1,14 @@
 """What data sets of drives share: which drives are for training, what scene each shows, and which of its frames count."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from videossl.datasets.frames import FrameFolder, Frames, image_names
+from videossl.datasets.image_folder import AT_ONCE, unreadable
 from videossl.datasets.index import command, read_index, same
 from videossl.datasets.records import Records
 
@@ -222,13 +224,13 @@ def pair(
         posed: numbers for which there is a pose.
         size: what frames are scaled to, (height, width), or None.
 
-    Returns: (frames, the number of each, what is odd: images without a pose and poses without an image).
+    Returns: (frames, the number of each, what is odd: images without a pose, poses without an image, broken images).
 
     Raises:
         ValueError: fewer than two frames are left.
     """
-    posed = set(posed)
-    kept = [n for n, number in enumerate(numbers) if number in posed]
+    posed, broken = set(posed), broken_images(folder)
+    kept = [n for n, number in enumerate(numbers) if number in posed and n not in broken]
     if len(kept) < 2:
         raise ValueError(
             f"{folder} has {len(numbers)} images and there are {len(posed)} poses, of which {len(kept)} belong together "
@@ -244,9 +246,19 @@ def pair(
         )
         if lacking
     ]
+    if broken:
+        odd.append(f"{len(broken)} broken image{'s' * (len(broken) > 1)} ({next(iter(broken.values()))})")
     if len(kept) < len(numbers):
         frames = Picked(frames, tuple(kept))
     return frames, [numbers[n] for n in kept], f"has {' and '.join(odd)}" if odd else ""
+
+
+def broken_images(folder: Path) -> dict[int, str]:
+    """Images of a folder that are empty, cut off or none at all: place in the folder -> name and why (see `unreadable`)."""
+    names = image_names(str(folder), folder.stat().st_mtime_ns)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        whys = pool.map(unreadable, [folder / name for name in names])
+        return {n: f"{name} {why}" for n, (name, why) in enumerate(zip(names, whys, strict=True)) if why}
 
 
 def motions(root: Path, index: str | Path | None) -> Callable[[Path], dict]:

@@ -33,7 +33,7 @@ from videossl.datasets.survey import EMPTY, survey
 
 SUFFIXES = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
-    *(".ts", ".mts", ".m2ts", ".vob", SUFFIX),
+    *(".ts", ".mts", ".m2ts", ".vob", ".hevc", SUFFIX),
 )
 SAVED = 60  # seconds between two writings of an unfinished index, at least
 SAVING = 0.05  # share of the time that goes into them, at most

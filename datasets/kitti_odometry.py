@@ -108,7 +108,7 @@ def read_poses(path: Path, calibration: Path, camera: str = "0") -> np.ndarray:
     pose = rigid(rows[..., :3], rows[..., 3], path)
     beside = np.eye(4)
     if camera != "0":
-        beside = offset(read_calibration(calibration, {f"P{camera}": 12})[f"P{camera}"])
+        beside = offset(read_calibration(calibration, {f"P{camera}": 12})[f"P{camera}"], calibration)
     return camera_poses(pose, np.linalg.inv(beside))
 
 

@@ -159,12 +159,19 @@ def read_oxts(path: Path) -> Oxts:
     """The values of one frame, from oxts/data/0000000000.txt.
 
     Raises:
-        ValueError: the file has another number of values or lines, or a value that is no finite number.
+        ValueError: the file has another number of values or lines, a value that is no finite number, or a place that is
+            not on the map: latitudes lie within 85 degrees of the equator, longitudes within 180.
     """
     rows = read_rows(path, len(Oxts._fields), f"{len(Oxts._fields)}, those of oxts/dataformat.txt")
     if len(rows) != 1:
         raise ValueError(f"{path} has {len(rows)} lines, but should have one: bring it back from the archive")
-    return Oxts(*rows[0].tolist())
+    packet = Oxts(*rows[0].tolist())
+    if abs(packet.lat) > 85 or abs(packet.lon) > 180:
+        raise ValueError(
+            f"{path}, line 1 has latitude {packet.lat:g} and longitude {packet.lon:g}, which are no place on KITTI's map: "
+            "bring the file back, or leave the drive out"
+        )
+    return packet
 
 
 def imu_poses(packets: list[Oxts]) -> np.ndarray:
@@ -193,7 +200,7 @@ def read_mount(date: Path, camera: str) -> np.ndarray:
     rectified = rigid(fields["R_rect_00"].reshape(3, 3), np.zeros(3), path)
     camera_velo = read_rigid(date / "calib_velo_to_cam.txt")
     velo_imu = read_rigid(date / "calib_imu_to_velo.txt")
-    return offset(fields[projection]) @ rectified @ camera_velo @ velo_imu
+    return offset(fields[projection], path) @ rectified @ camera_velo @ velo_imu
 
 
 def read_rigid(path: Path) -> np.ndarray:
@@ -212,12 +219,15 @@ def times_of(path: Path, numbers: list[int]) -> np.ndarray:
     times = []
     for n, line in read_lines(path):
         try:
-            times.append(np.datetime64(line.strip(), "ns"))
-        except ValueError as e:
+            time = np.datetime64(line.strip(), "ns")
+        except ValueError:
+            time = np.datetime64("NaT")
+        if np.isnat(time):
             raise ValueError(
                 f"{path}, line {n} is {line.strip()!r}, but should be a time, `2011-09-26 13:02:25.964389445`: bring "
                 "the file back, or leave it out to do without times"
-            ) from e
+            )
+        times.append(time)
     if len(times) <= numbers[-1]:
         raise ValueError(
             f"{path} has {len(times)} lines, but there is a frame number {numbers[-1]} (from 0): bring it back, or "

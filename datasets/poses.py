@@ -150,11 +150,17 @@ def read_calibration(path: Path, sizes: dict[str, int]) -> dict[str, np.ndarray]
     return fields
 
 
-def offset(projection: np.ndarray) -> np.ndarray:
+def offset(projection: np.ndarray, path: Path) -> np.ndarray:
     """T_camera_reference, (4, 4): how a rectified camera stands to that whose frame its projection matrix is for.
 
     Args:
         projection: P_rect of KITTI's calibration, 12 numbers, K [I | t].
+        path: where it was read, for messages.
+
+    Raises:
+        ValueError: it is of no camera.
     """
     matrix = projection.reshape(3, 4)
+    if abs(np.linalg.det(matrix[:, :3])) < 1e-9:
+        raise ValueError(f"{path} has a projection matrix of no camera, without focal lengths: bring the file back")
     return rigid(np.eye(3), np.linalg.solve(matrix[:, :3], matrix[:, 3]))

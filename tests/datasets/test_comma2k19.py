@@ -1,6 +1,7 @@
 import inspect
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from videossl.datasets.comma2k19 import DEVICE_CAMERA, comma2k19, read_poses
 from videossl.datasets.hmdb51 import hmdb51
+from videossl.datasets.index import index_videos
 from videossl.geometry import motion
 
 REAL = "comma2k19/Example_1/b0c9d2329ad1606b_2018-08-02--08-34-47/40"
@@ -175,5 +177,43 @@ def test_what_is_no_such_data_set_is_refused(root, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(ValueError, match="holds no segment, such as Chunk_1/ROUTE/0/global_pose"):
         comma2k19(tmp_path / "other")
-    with pytest.raises(ValueError, match="takes no index"):
-        comma2k19(root, index=tmp_path / "index.json")
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "text"])
+def test_a_video_that_is_not_whole_is_named_before_anything_is_read(whole, tmp_path, kind):
+    root = tmp_path / "broken"
+    shutil.copytree(whole, root)
+    video = next(root.glob("**/3/video.hevc"))
+    content = {"cut": video.read_bytes()[: video.stat().st_size // 2], "empty": b"", "text": b"no video" * 99}[kind]
+    video.write_bytes(content)
+    records = comma2k19(root, split=1, train=any("3" in r["name"][-2:] for r in comma2k19(whole)))
+    why = next(iter(records.missing.values()))
+    said = {"cut": "no picture is whole", "empty": "is empty", "text": "cannot be"}[kind]
+    assert "video.hevc" in why and said in why
+
+
+def test_a_video_of_fewer_frames_than_poses_is_named(whole, tmp_path):
+    root = tmp_path / "short"
+    shutil.copytree(whole, root)
+    other = next(root.glob("**/9/global_pose"))
+    for path in other.iterdir():
+        rows = np.load(path)
+        with open(path, "wb") as file:
+            np.save(file, np.concatenate([rows, rows[-1:] + 0.05 * (rows.ndim == 1)]))
+    found = [why for train in (True, False) for why in comma2k19(root, split=5, train=train).missing.values()]
+    assert len(found) == 1 and "9/video.hevc has 6 frames, but there are 7 poses" in found[0]
+
+
+def test_an_index_tells_motion_and_what_is_damaged(whole, tmp_path):
+    root = tmp_path / "indexed"
+    shutil.copytree(whole, root)
+    index_videos(root, progress=False, workers=1, decoder="pyav")
+    records = comma2k19(root)
+    assert all(record["motion"].shape == (5,) and record["motion"].min() > 1 for record in records)
+    paths = [path for path in root.glob("**/video.hevc") if path.parent.name == Path(records[0]["name"]).name]
+    for path in paths:
+        path.write_bytes(path.read_bytes() + b"more")
+    with (
+        pytest.raises(ValueError, match="changed since it was indexed") if len(paths) == len(records) else nullcontext()
+    ):
+        assert all("changed since it was indexed" in why for why in comma2k19(root).missing.values())

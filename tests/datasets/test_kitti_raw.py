@@ -178,6 +178,16 @@ def test_images_and_poses_are_paired_by_number(root, drive):
     assert pickle.loads(pickle.dumps(record))["frames"] == record["frames"]
 
 
+def test_broken_images_are_left_out_and_told(root, drive):
+    images = drive / "image_02" / "data"
+    (images / "0000000002.png").write_bytes(b"")
+    whole = (images / "0000000005.png").read_bytes()
+    (images / "0000000005.png").write_bytes(whole[: len(whole) // 2])
+    records = kitti_raw(root)
+    assert len(records[0]["frames"]) == 6 and same_pose(records[0]["pose"], curve()[[0, 1, 3, 4, 6, 7]])
+    assert "has 2 broken images (0000000002.png is empty" in records.damaged["2011_09_26_drive_0001_sync"]
+
+
 def test_poses_do_not_depend_on_which_images_are_there(root, drive):
     (drive / "image_02" / "data" / "0000000000.png").unlink()
     assert same_pose(kitti_raw(root)[0]["pose"], curve()[1:])
@@ -216,6 +226,16 @@ BREAKS = {
     "no time": (
         lambda drive: edit(drive / "image_02/timestamps.txt", lambda text: text.replace("2011-09-26 13:02:25.35", "x")),
         r"timestamps.txt, line 4 is 'x0000000', but should be a time",
+    ),
+    "not a time": (
+        lambda drive: edit(
+            drive / "image_02/timestamps.txt", lambda text: text.replace("2011-09-26 13:02:25.35", "NaT ")
+        ),
+        r"timestamps.txt, line 4 is 'NaT",
+    ),
+    "a place off the map": (
+        lambda drive: edit(drive / "oxts/data/0000000003.txt", lambda text: "95 " + text.split(" ", 1)[1]),
+        r"0000000003.txt, line 1 has latitude 95 and longitude .*, which are no place on KITTI's map",
     ),
     "one frame": (
         lambda drive: [path.unlink() for path in (drive / "image_02/data").glob("*[1-9].png")],

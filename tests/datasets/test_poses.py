@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -30,7 +32,7 @@ def test_poses_of_a_camera_begin_with_the_identity_and_undo_its_mount():
 
 def test_a_camera_to_the_right_has_a_projection_that_moves_points_to_the_left():
     k = np.array([[720.0, 0, 600], [0, 720, 170], [0, 0, 1]])
-    beside = offset((k @ np.c_[np.eye(3), [-0.54, 0, 0]]).ravel())
+    beside = offset((k @ np.c_[np.eye(3), [-0.54, 0, 0]]).ravel(), Path("calib.txt"))
     assert np.allclose(np.linalg.inv(beside)[:3, 3], [0.54, 0, 0])  # where the camera is
 
 
@@ -73,3 +75,8 @@ def test_a_calibration_lacks_no_field(tmp_path):
         read_calibration(path, {"R": 2, "P2": 12})
     with pytest.raises(ValueError, match=r"calib.txt, line 2 has 2 numbers, but should have 9 after `R:`"):
         read_calibration(path, {"R": 9})
+
+
+def test_a_projection_of_no_camera_is_named():
+    with pytest.raises(ValueError, match=r"calib\.txt has a projection matrix of no camera"):
+        offset(np.r_[np.zeros(10), 1, 0], Path("calib.txt"))
