@@ -203,7 +203,7 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
             for name in dict.fromkeys(group.dataset for group in groups)
         ],
         "pretext": [pretext(name, trunk, of) for (name, trunk), of in series.items()],
-        "curves": curves(series),
+        "all_curves": [found for of in by_method(series) if (found := curves(of))],
         "examples": [
             examples(name, trunk, shown)
             for (name, trunk), of in series.items()
@@ -494,6 +494,7 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
     chance = next((run.chance for run in runs if run.chance), {})
     measured = next((run.measured for run in runs if run.measured), {})
     others = [name.removeprefix("held_out_") for name in measured if name.startswith("held_out_")]
+    shares = {name for name, value in chance.items() if value < 1}  # of an error or a ratio, 1 is to know nothing
     metrics = list(chance) + [name for name in others if name not in chance and name != "loss"]
     lines = []
     for run in runs:
@@ -509,7 +510,7 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
                 "videos": f"{run.config['data'].get('train')} + {run.config['data'].get('held_out')}",
                 "loss": f"{run.measured['held_out_loss']:.3f}" if run.measured else None,
                 "scores": [
-                    written(run.measured[f"held_out_{m}"], m in chance) if run.measured else None for m in metrics
+                    written(run.measured[f"held_out_{m}"], m in shares) if run.measured else None for m in metrics
                 ],
                 "speed": f"{statistics.median(speed):,.0f}" if speed else None,
                 "waiting": f"{100 * statistics.fmean(waiting):.0f}" if waiting else None,
@@ -518,12 +519,12 @@ def pretext(name: str, trunk: str, runs: list[Run]) -> dict:
     finished = [run.measured for run in runs if run.measured]
     means = None
     if len(finished) > 1:
-        means = [spread([result[f"held_out_{m}"] for result in finished], m in chance) for m in metrics]
+        means = [spread([result[f"held_out_{m}"] for result in finished], m in shares) for m in metrics]
     return {
         "name": name,
         "trunk": trunk,
-        "metrics": [m.replace("_", " ") + ", %" * (m in chance) for m in metrics],
-        "chance": [percent(chance[m]) if m in chance else None for m in metrics],
+        "metrics": [m.replace("_", " ") + ", %" * (m in shares) for m in metrics],
+        "chance": [written(chance[m], m in shares) if m in chance else None for m in metrics],
         "lines": lines,
         "means": means,
         "data": ", ".join(dict.fromkeys(run.config["data"]["name"] for run in runs)),
@@ -541,6 +542,14 @@ def spread(values: list[float], share: bool) -> str:
     return f"{written(statistics.fmean(values), share)} ± {written(statistics.stdev(values), share)}"
 
 
+def by_method(series: dict[tuple[str, str], list[Run]]) -> list[dict[tuple[str, str], list[Run]]]:
+    """The series of each method by themselves: others have other losses, metrics and chances."""
+    kinds = dict.fromkeys(runs[0].config["config"]["method"]["is"] for runs in series.values())
+    return [
+        {k: runs for k, runs in series.items() if runs[0].config["config"]["method"]["is"] == kind} for kind in kinds
+    ]
+
+
 def curves(series: dict[tuple[str, str], list[Run]]) -> dict | None:
     """Charts over the steps: losses and metrics, in training and held out, then how fast it went."""
     lines = [line for runs in series.values() for run in runs for line in run.log]
@@ -553,6 +562,7 @@ def curves(series: dict[tuple[str, str], list[Run]]) -> dict | None:
     charts.append(chart(series, "examples_per_second", "examples / s"))
     charts.append(chart(series, "waiting", "waiting for data"))
     return {
+        "method": ", ".join(dict.fromkeys(name for name, _ in series)),
         "charts": charts,
         "series": [
             {"name": f"{name}, {trunk}", "runs": len(runs), "colour": colour, "mark": mark}

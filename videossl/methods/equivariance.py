@@ -44,15 +44,11 @@ class Equivariance:
     # Beyond it a wrong map costs nothing. With `relative` only more than 1 sets the maps, which begin at 1, against each
     # other from the start.
     margin: float = 1.5
-    pull: float = (
-        1.0  # weight of the right map's distance beside that of each wrong one: 1 as in the paper; G - 1 balances
-    )
+    pull: float = 1.0  # weight of the right map's distance beside each wrong one's: the paper: 1; G - 1 balances
     # Measure distances in units of the mean |z - z'| of the batch, so that neither shrinking everything nor changing
     # little gains anything, and the margin means the same for any trunk. False is the paper's.
     relative: bool = True
-    standardise: bool = (
-        True  # take the mean from each feature of the batch and divide by its deviation; the paper: False
-    )
+    standardise: bool = True  # less its mean in the batch, divided by its deviation, each feature; the paper: False
     drlim: float = 0.0  # weight of DrLIM's loss on the same pairs: EQUIV+DRLIM; 0 is EQUIV
     # Learn to classify, too: records have "label", and those without "pose" (labelled images) are only classified.
     labels: bool = False

@@ -57,7 +57,7 @@ class FramePrediction:
     # which decoder is shown the frame before the one that it is to paint: the true one in training; in evaluation, too,
     # where the past is repainted, while the future is then painted from its own frames
     conditional: Literal["neither", "past", "future", "both"] = "future"
-    target: Literal["pixels", "percepts"] = "pixels"
+    target: Literal["pixels", "percepts"] = "pixels"  # what is painted: frames, or what the trunk makes of them
     # bernoulli: cross entropy, for pixels that are mostly black or white; squared: half the squared error, for others
     loss: Literal["bernoulli", "squared"] = "bernoulli"
     # paint only the change from the last frame read, beginning with none: what stands still need not be remembered (ours)

@@ -53,7 +53,7 @@ class Tracking:
     background: bool = False
     grey: bool = False  # show patches without colour, by which alone most pairs are told; the release's second model
     light: float = (
-        0.0  # change of brightness and contrast of each patch, in training, against the same; none in the paper
+        0.0  # change of each patch's brightness and contrast in training, against telling by them; paper: none
     )
 
     @property
