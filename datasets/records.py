@@ -105,7 +105,7 @@ def by_group(records: list[dict], share: float = 0.2, seed: int = 0) -> tuple[li
     if len(sizes) < 2:
         raise ValueError(
             f"{len(records)} records are of {len(sizes)} group{'s' * (len(sizes) != 1)} {sorted(sizes)}, but two are "
-            "needed to hold one out: validate on other videos, or hold out none"
+            "needed to hold one out: validate on other videos, or hold out none (`--held-out 0`)"
         )
     labels = Counter((record["group"], record["label"]) for record in records if "label" in record)
     left = Counter(record["label"] for record in records if "label" in record)
@@ -122,7 +122,7 @@ def by_group(records: list[dict], share: float = 0.2, seed: int = 0) -> tuple[li
     if not out:
         raise ValueError(
             f"each of the {len(groups)} groups holds all videos of some class, so none can be held out: "
-            "validate on other videos, or hold out none"
+            "validate on other videos, or hold out none (`--held-out 0`)"
         )
     train = [record for record in records if record["group"] not in out]
     held = [record for record in records if record["group"] in out]

@@ -26,7 +26,8 @@ def counting_video(frames: int, motion: np.ndarray | None = None) -> dict:
     yes = frames // 10 % 2 == 0
     grasp, poke = {"angle": frames % 18, "success": yes}, {"slope": 10.0 * frames, "intercept": 0.1, "valid": True}
     touch = {**grasp, **poke, "action": np.full(5, frames / 1000, np.float32), "same": yes}
-    return {"frames": values, "motion": motion, "pose": circling(frames), "name": "counting", "label": 0, **touch}
+    known = {"pose": circling(frames), "name": "counting", "label": 0, "caption": f"counts to {frames}"}
+    return {"frames": values, "motion": motion, **known, **touch}
 
 
 def circling(frames: int) -> np.ndarray:
@@ -55,9 +56,7 @@ class TinyTrunk(Trunk):
     def __init__(self):
         super().__init__(dim=16, length=1, size=16, resize=(16, 16), colours=((0.5,) * 3, (0.25,) * 3))
         pooled = nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 16)
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), *pooled
-        )
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), *pooled)
 
     def maps(self, clips):
         return by_frame(self.body[:4], self.normalise(clips)).transpose(1, 2)

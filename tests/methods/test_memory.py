@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from videossl.methods.deep_cluster import DeepCluster
+from videossl.methods.deep_cluster import DeepCluster, paired
 from videossl.methods.instance_discrimination import InstanceDiscrimination
 from videossl.methods.memory import Memory, Remembered
 from videossl.methods.nat import NAT
@@ -136,6 +136,51 @@ def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch
     assert net.visits == 0 and not torch.equal(net.centres, before)
     distances = torch.cdist(net.memory.rows, net.centres)
     assert (distances.argmin(1) == net.cluster).float().mean() > 0.8 and len(net.cluster.unique()) == 3
+    sizes = torch.bincount(net.cluster)
+    assert torch.allclose(net.weight * sizes, torch.full((3,), 8 / 3))  # each cluster counts alike
+    assert net(batch(method, records))[1]["agreement"] == 0  # there were none before
+    net.find_clusters()
+    first = net.agreement.item()
+    net.find_clusters()
+    assert net.agreement == pytest.approx(1) and 0 < first <= 1
+
+
+def test_clusters_cost_what_records_drawn_evenly_from_them_would(tiny, batch):
+    records = pictures(6)
+    torch.manual_seed(0)
+    net = DeepCluster(clusters=2, hidden=8, out=4).prepare(records).build(tiny()).eval()
+    net.cluster.copy_(torch.tensor([0, 0, 0, 0, 1, 1]))
+    net.weight.copy_(6 / (2 * torch.tensor([4.0, 2.0])))
+    taken = []
+    net.projector.register_forward_hook(lambda module, given, result: taken.append(F.normalize(result, dim=1)))
+    given = batch(net.method, records)
+    loss = net(given)[0].item()
+    costs = {0: [], 1: []}
+    for z, number in zip(taken[0].unflatten(0, (6, 2))[:, 0], given["number"].tolist(), strict=True):
+        cluster = int(net.cluster[number])
+        costs[cluster].append(-(z @ net.centres.T / 0.1).log_softmax(0)[cluster].item())
+    assert loss == pytest.approx((sum(costs[0]) / 4 + sum(costs[1]) / 2) / 2, rel=1e-4)
+
+
+def test_pairs_of_one_cluster_and_of_two_count_half_each():
+    alike, cluster = torch.randn(4, 4), torch.tensor([0, 0, 1, 2])
+    costs = {True: [], False: []}
+    for i in range(4):
+        for j in range(4):
+            same = bool(cluster[i] == cluster[j])
+            probability = torch.sigmoid(alike[i, j]).item()
+            costs[same].append(-math.log(probability if same else 1 - probability))
+    expected = (sum(costs[True]) / 6 + sum(costs[False]) / 10) / 2
+    assert paired(alike, cluster).item() == pytest.approx(expected, rel=1e-4)
+    assert paired(torch.zeros(4, 4), cluster).item() == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_more_clusters_than_records_are_refused(tiny):
+    with pytest.raises(ValueError, match="9 clusters of 5 records"):
+        DeepCluster(clusters=9).prepare(pictures(5)).build(tiny())
+    with pytest.raises(ValueError, match="clusters are two or more"):
+        DeepCluster(clusters=1)
+    assert DeepCluster().prepare(pictures(5)).build(tiny()).clusters == 2
 
 
 def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):

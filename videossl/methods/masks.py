@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videossl import augment
-from videossl.evaluation.views import clip_at, span
+from videossl.methods.parts import any_clip, check_length
 from videossl.models.vit import ViTTrunk
 
 Grid = tuple[int, int, int]
@@ -41,16 +41,11 @@ class Masked:
 
     def check(self, record):
         """Raise a ValueError if the record is too short."""
-        needed = span(self.length, self.stride)
-        if len(record["frames"]) < needed:
-            raise ValueError(f"fewer than the {needed} frames of a clip: lower length or stride")
+        check_length(record, self.length, self.stride)
 
     def sample(self, record, rng: np.random.Generator):
         """A clip from anywhere, "clips" (T, C, H, W)."""
-        self.check(record)
-        frames = record["frames"]
-        start = rng.integers(len(frames) - span(self.length, self.stride) + 1)
-        return {"clips": frames[clip_at(start, self.length, self.stride, len(frames))]}
+        return {"clips": any_clip(record, self.length, self.stride, rng)}
 
 
 def masked(batch: dict, method: Masked, trunk: ViTTrunk, training: bool) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ Source: Wu, Xiong, Yu, Lin, "Unsupervised Feature Learning via Non-Parametric In
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from videossl.methods.two_views import TwoViews, several
 class Remembered(TwoViews):
     """The question of this family: which of all records is this a view of? A method inherits it and adds its own fields."""
 
-    names: tuple[str, ...] = ()  # of the records, in alphabetical order; filled in by `prepare`
+    names: tuple[str, ...] = field(
+        default=(), repr=False
+    )  # of the records, in alphabetical order: `prepare` finds them
 
     def prepare(self, records: Sequence[dict]):
         """With the names of these records, which are told apart.
@@ -80,9 +82,7 @@ class Memory(nn.Module):
         """Take up what was made of records that have a row; of one that was seen twice the last counts."""
         if several():
             z, number = torch.cat(all_gather(z.contiguous())), torch.cat(all_gather(number))
-        last = {
-            int(n): i for i, n in enumerate(number.tolist()) if n >= 0
-        }  # one each: an order that is the same everywhere
+        last = {n: i for i, n in enumerate(number.tolist()) if n >= 0}  # one each: the same in every process
         rows, places = list(last), list(last.values())
         if rows:
             mixed = self.momentum * self.rows[rows] + (1 - self.momentum) * z[places].to(self.rows.dtype)

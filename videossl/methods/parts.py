@@ -9,7 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videossl.evaluation.views import clip_at, span
 from videossl.models.base import Trunk
+
+
+def check_length(record: dict, length: int, stride: int) -> None:
+    """Raise a ValueError if a record has no clip of `length` frames, each `stride` after the one before."""
+    if len(record["frames"]) < span(length, stride):
+        raise ValueError(f"fewer than the {span(length, stride)} frames of a clip: lower length or stride")
+
+
+def any_clip(record: dict, length: int, stride: int, rng: np.random.Generator) -> Tensor:
+    """A clip from anywhere in a record: (T, C, H, W) uint8. An image is a video of one frame.
+
+    Raises:
+        ValueError: the record is too short.
+    """
+    check_length(record, length, stride)
+    frames = record["frames"]
+    start = rng.integers(len(frames) - span(length, stride) + 1)
+    return frames[clip_at(start, length, stride, len(frames))]
 
 
 def encode(trunk: Trunk, clips: Tensor) -> Tensor:
