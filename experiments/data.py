@@ -6,6 +6,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Literal
 
+from videossl.datasets.cifar10 import cifar10
 from videossl.datasets.comma2k19 import comma2k19
 from videossl.datasets.hmdb51 import hmdb51
 from videossl.datasets.image_folder import image_folder
@@ -25,6 +26,7 @@ DATASETS = {
         hmdb51,
         video_folder,
         image_folder,
+        cifar10,
         sun397,
         moving_digits,
         kitti_raw,
@@ -56,6 +58,8 @@ class Videos:
                 raise ValueError(
                     f"records of {self.dataset} lack {' and '.join(lacking)}: {record.get('name', record)}"
                 )
+            if "label" in record and records.classes:
+                record["class"] = records.classes[int(record["label"])]  # words, for methods that read
         return records
 
 

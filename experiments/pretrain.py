@@ -36,6 +36,7 @@ from videossl.models.r3d import R3D, R21D
 from videossl.models.resnet import ResNet
 from videossl.models.s3d import S3D
 from videossl.models.small import Small
+from videossl.models.split import Split
 from videossl.models.vit import ViT
 from videossl.training import checkpoints
 from videossl.training.draws import Draws, draw_window, loader
@@ -51,6 +52,7 @@ TrunkChoice = (
     | Annotated[C3D, subcommand("c3d")]
     | Annotated[ViT, subcommand("vit")]
     | Annotated[Small, subcommand("small")]
+    | Annotated[Split, subcommand("split")]
     | Annotated[LSTM, subcommand("lstm")]
     | Annotated[ConvLSTM, subcommand("conv-lstm")]
 )
