@@ -39,6 +39,12 @@ COMMANDS = {
         "simulate_scenes",
         "pictures of 16 kinds of simulated scenes, in SUN397's layout",
     ),
+    "simulate objects": Command(
+        "robot.things",
+        "SimulateObjects",
+        "simulate_objects",
+        "pictures of the robot's things in new scenes, as folders",
+    ),
     "collect": Command(
         "robot.collect",
         "Collect",
@@ -49,6 +55,9 @@ COMMANDS = {
         "experiments.inspection", "Inspect", "inspect", "one HTML page of what collected interactions are like"
     ),
     "replay": Command("robot.replay", "Replay", "replay", "make collected episodes again, verify them, film one"),
+    "act": Command(
+        "experiments.act", "Act", "act", "let a trained net choose grasps, pushes to a goal, or what is harder"
+    ),
     "export": Command("experiments.export", "Export", "export", "write interactions as LeRobotDataset or RLDS"),
     "index": Command("experiments.index", "Index", "index", "look at every video of a folder once, before the rest"),
     "pack": Command("experiments.pack", "Pack", "pack_videos", "make small copies of videos, which are read faster"),
@@ -59,6 +68,7 @@ COMMANDS = {
     ),
     "embed": Command("experiments.embed", "Embed", "embed", "write features of videos: Parquet or HDF5"),
     "search": Command("experiments.embed", "Search", "search", "the clips most like a video's, as a picture"),
+    "map": Command("experiments.map", "Map", "draw_map", "features as points in two dimensions: t-SNE or PCA"),
     "publish": Command("experiments.publish", "Publish", "publish", "write a trunk as safetensors, .pth or ONNX"),
     "protocols diff": Command(
         "experiments.protocols", "Diff", "diff", "in which fields two published protocols differ"

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from videossl.datasets.records import Records
 from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.clustering import Clustering
+from videossl.evaluation.cost import Cost
 from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
@@ -68,6 +69,7 @@ class Evaluate:
     geometry: Geometry = field(default_factory=Geometry)
     layers: LayerProbe = field(default_factory=LayerProbe)
     robustness: Robustness = field(default_factory=Robustness)
+    cost: Cost = field(default_factory=Cost)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):

@@ -69,7 +69,7 @@ def config(tiny, run, out, **changes) -> Evaluate:
 
 
 def test_every_protocol_leaves_a_result_that_says_what_it_is_of(tiny, run, tmp_path):
-    labels = ("knn", "retrieval", "linear", "finetune", "clustering", "geometry", "layers", "robustness")
+    labels = ("knn", "retrieval", "linear", "finetune", "clustering", "geometry", "layers", "robustness", "cost")
     probes = {"layers": LayerProbe(penalty=0.1, views=VIEWS), "robustness": Robustness(penalty=0.1, views=VIEWS)}
     plan = config(tiny, run, tmp_path, protocols=labels, clustering=Clustering(views=VIEWS), **probes)
     results = score(plan)

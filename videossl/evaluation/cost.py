@@ -1,0 +1,73 @@
+"""What a trunk costs: weights, arithmetic, time and memory, to stand beside what it scores."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import ClassVar
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from videossl.evaluation.base import Judge, Scores
+from videossl.evaluation.features import Encoder
+from videossl.evaluation.views import Views
+from videossl.models.base import Trunk
+
+WARM = 2  # passes before time is taken
+
+
+@dataclass(frozen=True)
+class Cost(Judge):
+    """Of one video with all its views, in eval mode, on the encoder's device; frames are drawn, no video is read."""
+
+    repeats: int = 5  # passes, of which the median is told
+    views: Views = field(default_factory=Views)  # of a video
+
+    title: ClassVar[str] = "Cost"
+    needs = ()
+    unit = "number"
+    by_default = False
+
+    def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
+        """Nothing is drawn that matters, so the seed changes nothing.
+
+        Returns: metrics are "million weights", "GFLOPs a video" (multiplications and additions counted apart, of
+            convolutions and matrices), "seconds a video", "videos a second", and on a GPU "GB" at most.
+        """
+        views = self.views.resolved(encoder.trunk)
+        clips = (views.clips or 10) * views.crops
+        shown = torch.rand(clips, views.length, 3, views.size, views.size, device=encoder.device)
+        metrics = measured(encoder.trunk, shown, encoder.batch, self.repeats)
+        return Scores(metrics, tested=list(range(len(test))), trained=len(train), failed={})
+
+
+@torch.inference_mode()
+def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dict[str, float]:
+    """See `Cost.score`, of clips (N, T, 3, H, W) that go through the trunk `batch` at once; its mode is restored."""
+    mode, gpu = trunk.training, clips.device.type == "cuda"
+    trunk.eval()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            trunk(clips[:1])
+        if gpu:
+            torch.cuda.reset_peak_memory_stats(clips.device)
+        seconds = []
+        for _ in range(WARM + repeats):
+            began = time.perf_counter()
+            for part in clips.split(batch):
+                trunk(part)
+            if gpu:
+                torch.cuda.synchronize(clips.device)
+            seconds.append(time.perf_counter() - began)
+    finally:
+        trunk.train(mode)
+    spent = median(seconds[WARM:])
+    memory = {"GB": torch.cuda.max_memory_allocated(clips.device) / 1e9} if gpu else {}
+    return {
+        "million weights": sum(weight.numel() for weight in trunk.parameters()) / 1e6,
+        "GFLOPs a video": counter.get_total_flops() * len(clips) / 1e9,
+        "seconds a video": spent,
+        "videos a second": 1 / spent,
+        **memory,
+    }
