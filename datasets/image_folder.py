@@ -1,6 +1,7 @@
 """Anyone's own images, in a folder, and what data sets of images share: an image is a video of one frame."""
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from videossl.datasets.scaling import scaled
 
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # by which a file that is whole ends, in the last bytes looked at
 TAIL = 512  # bytes at the end of a file that are looked at
+MASKS = ("_depthcrop.png", "_maskcrop.png")  # beside the pictures of UW RGB-D, which are no pictures
 AT_ONCE = 8  # files opened at a time: disks and networks answer several questions faster than one after the other
 
 
@@ -42,6 +44,9 @@ def image_folder(
 ) -> Records:
     """All JPEG and PNG images under a folder, in the order of their names; they need no index.
 
+    Household objects in UW RGB-D's layout (Lai et al., ICRA 2011: apple/apple_1/apple_1_1_1_crop.png) and Caltech-256's
+    (Griffin et al., 2007: 001.ak47/001_0001.jpg) are such folders, and so is what `videossl simulate objects` writes.
+
     Where there are folders ROOT/train and ROOT/test, their sub-folders are the classes, ROOT/train/class/image.jpg, and
     training and test lists share one numbering of them. Otherwise there is one list, to train on: ROOT/class/image.jpg,
     or ROOT/image.jpg without labels. Images lie at any depth below their class. Every file is looked at (see
@@ -54,8 +59,9 @@ def image_folder(
         size: height and width in pixels that images are scaled to; None leaves them as they are, so they may differ.
 
     Records hold "frames" (one), "name" (the path relative to `root`), "label" (index of the class among the sorted ones,
-    where all images lie in classes), and "group" (g07 of a name such as kitchen_g07_c02.jpg; otherwise each image is its
-    own).
+    where all images lie in classes), "instance" (which thing of its class: 7 of mug/mug_7_1.png; where all names are
+    CLASS_NUMBER_...), and "group" (g07 of a name such as kitchen_g07_c02.jpg, or the instance; otherwise each image is
+    its own).
 
     Raises:
         FileNotFoundError: the folder is not there.
@@ -74,16 +80,29 @@ def image_folder(
         )
     part = ("train" if train else "test") if parted else ""
     classes = sorted({place.name for p in (("train", "test") if parted else ("",)) for place in _folders(root / p)})
-    names = find_images(root / part)
+    names = [name for name in find_images(root / part) if not name.endswith(MASKS)]
     if any("/" not in name for name in names):
         classes = []
+    numbers = [instance_of(name) for name in names]
+    told = bool(classes) and None not in numbers
     wanted = []
-    for name in names:
+    for name, number in zip(names, numbers, strict=True):
         rest = {"label": classes.index(name.split("/")[0])} if classes else {}
         path = f"{part}/{name}" if part else name
-        wanted.append((path, [path], rest | {"group": numbered_group(PurePosixPath(name).stem) or path}))
+        group = numbered_group(PurePosixPath(name).stem) or path
+        if told:
+            rest["instance"] = number
+            group = f"{name.split('/')[0]} {number}"
+        wanted.append((path, [path], rest | {"group": group}))
     records, missing = gather_images(root, wanted, size)
     return Records(records, root.resolve().name, None, part, classes, missing=missing)
+
+
+def instance_of(name: str) -> int | None:
+    """7 of "mug/mug_7_1.png" and "mug/mug_7/mug_7_1_1_crop.png": which thing of its class; None where that is not told."""
+    category, _, rest = name.partition("/")
+    found = re.match(rf"{re.escape(category)}_(\d+)_", PurePosixPath(rest).name)
+    return int(found[1]) if found else None
 
 
 def _folders(root: Path) -> list[Path]:

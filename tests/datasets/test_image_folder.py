@@ -78,6 +78,26 @@ def test_train_and_test_folders_are_the_lists_and_share_their_classes(picture, t
     assert (train.part, test.part, test.split) == ("train", "test", None)
 
 
+def test_names_tell_which_thing_of_its_class_is_shown_and_views_of_one_stay_together(picture, tmp_path):
+    uw = ["food_bag/food_bag_2/food_bag_2_1_40_crop.png", "food_bag/food_bag_2/food_bag_2_4_1_crop.png"]
+    for n, name in enumerate([*uw, "apple/apple_1/apple_1_1_1_crop.png"]):
+        picture(tmp_path / "uw" / name, n)
+    picture(tmp_path / "uw" / uw[0].replace("_crop", "_depthcrop")), picture(tmp_path / "uw" / "apple/a_maskcrop.png")
+    records = image_folder(tmp_path / "uw")
+    assert [(r["label"], r["instance"], r["group"]) for r in records] == [
+        (0, 1, "apple 1"),
+        (1, 2, "food_bag 2"),
+        (1, 2, "food_bag 2"),
+    ]
+    for name in ("001.ak47/001_0001.jpg", "001.ak47/001_0002.jpg", "002.american-flag/002_0001.jpg"):
+        picture(tmp_path / "caltech" / name)
+    records = image_folder(tmp_path / "caltech")
+    assert records.classes == ["001.ak47", "002.american-flag"] and not any("instance" in r for r in records)
+    assert len({r["group"] for r in records}) == 3
+    picture(tmp_path / "uw" / "apple" / "other.png")  # one is not told of: none is
+    assert not any("instance" in r for r in image_folder(tmp_path / "uw"))
+
+
 def test_what_is_no_whole_image_is_told_and_never_swapped(picture, tmp_path):
     whole = picture(tmp_path / "a" / "whole.jpg", size=(60, 80)).read_bytes()
     png = picture(tmp_path / "a" / "whole.png", size=(60, 80)).read_bytes()

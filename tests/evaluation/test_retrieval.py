@@ -51,6 +51,36 @@ def test_recall_is_that_of_brute_force():
         assert scores.metrics[f"R@{k}"] == sum(hits) / 40
 
 
+def test_the_same_thing_is_one_of_its_class_and_number_by_brute_force():
+    train = [{**record, "instance": n // 5 % 3} for n, record in enumerate(TRAIN)]  # 15 things, 4 times each
+    test = [{**record, "instance": n // 5 % 3} for n, record in enumerate(TEST)]
+    protocol = Retrieval(same=("label", "instance"), ks=(1, 5, 10, 20), views=VIEWS)
+    scores = protocol.score(Encoder(Pixels()), train, test)
+    ranked = [sorted(range(60), key=lambda m: -cosine(feature(r), feature(TRAIN[m]))) for r in TEST]
+    for k in (1, 5, 10, 20):
+        hits = [
+            any((train[m]["label"], train[m]["instance"]) == (r["label"], r["instance"]) for m in row[:k])
+            for r, row in zip(test, ranked, strict=True)
+        ]
+        assert scores.metrics[f"R@{k}"] == sum(hits) / 40
+        assert scores.metrics[f"chance R@{k}"] == pytest.approx(by_chance(60, 4, k))
+    with pytest.raises(ValueError, match='retrieval needs "instance", but test 0 has none'):
+        protocol.score(Encoder(Pixels()), TRAIN, TEST)
+
+
+def test_a_query_with_nothing_to_be_found_is_a_miss():
+    train = [record for record in TRAIN if record["label"] != 3]
+    metrics = Retrieval(ks=(48,), views=VIEWS).score(Encoder(Pixels()), train, TEST).metrics
+    assert metrics["R@48"] == 32 / 40 == metrics["chance R@48"]
+
+
+def test_of_equally_near_ones_the_first_comes_first_and_more_than_there_are_is_lowered_on_request():
+    flat = [{"frames": torch.full((3, 3, 2, 2), 200, dtype=torch.uint8), "label": n, "name": f"{n}"} for n in range(5)]
+    scores = Retrieval(ks=(1, 5), views=VIEWS).score(Encoder(Pixels()), flat, [{**flat[2], "name": "query"}])
+    assert scores.neighbours == [[0, 1, 2, 3, 4]] and scores.metrics["R@1"] == 0 < scores.metrics["R@5"]
+    assert Retrieval().fitted(7).ks == (1, 5) and Retrieval(ks=(10,)).fitted(7).ks == (1,)
+
+
 def test_recall_never_falls_with_k_and_is_one_at_the_whole_gallery():
     metrics = Retrieval(ks=tuple(range(1, 61)), views=VIEWS).score(Encoder(Pixels()), TRAIN, TEST).metrics
     recalls = [metrics[f"R@{k}"] for k in range(1, 61)]

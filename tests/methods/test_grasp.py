@@ -68,6 +68,35 @@ def test_it_learns_across_which_way_a_bar_can_be_held(tiny, learn, batch):
     assert net(batch(method, attempts(100, seed=1)))[1]["accuracy"] > 0.8
 
 
+def test_aligned_patches_show_the_angle_along_x_and_the_answers_are_those_asked_one_by_one(tiny):
+    net = Grasp(widths=(8,), align=True).build(tiny()).eval()
+    tried = torch.arange(18)
+    patches = torch.stack([bar(k * pi / 18, 33) for k in tried.tolist()]) / 255
+    inside = np.hypot(*(np.mgrid[:33, :33] - 16)) < 15
+    for training in (False, True):
+        for patch in net.train(training).aligned(patches, tried):
+            assert (patch[0][inside] - (bar(0, 33) / 255)[0][inside]).abs().mean() < 0.02
+    net.eval()
+    logits = net.logits(patches)
+    batch = {"clips": patches[:, None, None], "angle": tried}
+    assert logits.shape == (18, 18, 2) and torch.allclose(net.predict(batch), logits[tried, tried], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [{}, {"align": True}])
+def test_knowing_nothing_costs_log_2_whichever_the_head(tiny, kind):
+    net = Grasp(widths=(8,), successes=0.5, **kind).build(tiny())
+    torch.nn.init.zeros_(net.head.dense[-1].weight), torch.nn.init.zeros_(net.head.dense[-1].bias)
+    batch = {"clips": bar(0)[None, None, None], "angle": torch.tensor([3]), "answer": torch.tensor([1])}
+    assert net(batch)[0].item() == pytest.approx(log(2), rel=1e-6)
+
+
+def test_aligned_it_learns_in_half_the_steps(tiny, learn, batch):
+    records = attempts(300)
+    method = Grasp(widths=(64,), channels=16, align=True).prepare(records)
+    net = learn(method, records, tiny(), 75)
+    assert net(batch(method, attempts(100, seed=1)))[1]["accuracy"] > 0.8
+
+
 def test_successes_are_counted_and_what_cannot_be_asked_is_said():
     records = attempts(50)
     share = Grasp().prepare(records).successes

@@ -84,6 +84,14 @@ def test_seen_and_unseen_instances_are_apart_and_complete():
     assert split(objects, True, 3) == unseen != split(objects, True, 4)
 
 
+def test_what_has_no_shape_is_in_no_split():
+    objects = OBJECT_SETS["random_urdfs"]
+    numbers = [number for unseen in (False, True) for _, number in split(objects, unseen, 0)]
+    assert sorted(numbers) == [number for number in range(1000) if number != 168]
+    with pytest.raises(ValueError, match="NaN"):
+        blob("blob", 168)
+
+
 def test_a_split_keeps_an_instance_on_either_side():
     objects = ObjectSet(("box",), 2, household)
     for share in (0.01, 0.99):

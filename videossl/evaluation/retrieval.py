@@ -1,7 +1,8 @@
 """Retrieval: is one of the training videos most like a test video of its class?
 
 Source: Xu et al., "Self-supervised Spatiotemporal Learning via Video Clip Order Prediction", CVPR 2019, section 4.4;
-Buechler et al., "Improving Spatiotemporal Self-Supervision by Deep Reinforcement Learning", ECCV 2018.
+Buechler et al., "Improving Spatiotemporal Self-Supervision by Deep Reinforcement Learning", ECCV 2018; of one and the
+same thing among pictures of many: Pinto et al., "The Curious Robot", ECCV 2016, table 2.
 """
 
 from collections import Counter
@@ -10,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from math import comb
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videossl.evaluation.base import Judge, Scores, labels_of
+from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.features import Encoder, Features, nearest
 from videossl.evaluation.layers import Layers
 from videossl.evaluation.views import Views
@@ -27,8 +29,12 @@ class Retrieval(Judge):
     convolutional trunks is pooled. Neighbours are ranked by cosine, on features that are neither centred nor scaled; of
     equally near ones the first in the list comes first. `centre` takes from each list its own mean, as some papers do:
     then a test video's answer depends on the other test videos.
+
+    Of a test video's class is what has the same values in the fields `same`: ("label",) finds categories, ("label",
+    "instance") one and the same thing. Where none is to be found, it is missed.
     """
 
+    same: tuple[str, ...] = ("label",)  # fields of a record
     ks: tuple[int, ...] = (1, 5, 10, 20, 50)  # neighbours looked at
     centre: bool = False  # take from training and test features their own means
     maps: int | None = None  # of the last maps, max-pooled to so many numbers at most (see `Layers`); None: features
@@ -43,10 +49,12 @@ class Retrieval(Judge):
             to score.
 
         Raises:
-            ValueError: a label is missing, a video is in both lists, or there are fewer training videos than a k.
+            ValueError: there are no videos, a label is missing, a video is in both lists, or there are fewer training
+                videos than a k.
         """
-        for records in (train, test):
-            labels_of(records, "retrieval")
+        if not train or not test:
+            raise ValueError("retrieval needs videos, but a list is empty")
+        wanted, offered = ({n: self._kind(record) for n, record in enumerate(part)} for part in (test, train))
         names = {record["name"] for record in train}
         both = [record["name"] for record in test if record["name"] in names]
         if both:
@@ -62,11 +70,14 @@ class Retrieval(Judge):
         self._check(m)
         known, queries = (self._units(features) for features in (gallery, asked))
         _, index = nearest(queries, known, max(self.ks), encoder.device)
-        hits = gallery.labels[index] == asked.labels[:, None]  # (N, k)
-        relevant = Counter(gallery.labels.tolist())
+        kinds = [offered[n] for n in gallery.kept]
+        hits = torch.tensor(
+            [[kinds[m] == wanted[n] for m in row] for n, row in zip(asked.kept, index.tolist(), strict=True)]
+        )  # (N, k)
+        relevant = Counter(kinds)
         metrics = {f"R@{k}": hits[:, :k].any(1).double().mean().item() for k in self.ks}
         for k in self.ks:
-            expected = [by_chance(m, relevant[label], k) for label in asked.labels.tolist()]
+            expected = [by_chance(m, relevant[wanted[n]], k) for n in asked.kept]
             metrics[f"chance R@{k}"] = sum(expected) / len(expected)
         return Scores(
             metrics=metrics,
@@ -82,6 +93,13 @@ class Retrieval(Judge):
             return features.videos
         videos = features.values.mean(1)
         return F.normalize(videos - videos.mean(0), dim=-1)
+
+    def _kind(self, record: dict) -> tuple[int, ...]:
+        for name in self.same:
+            if name not in record:
+                words = "labels" if name == "label" else f'"{name}"'
+                raise ValueError(f"retrieval needs {words}, but {record['name']} has none")
+        return tuple(int(record[name]) for name in self.same)
 
     def _check(self, videos: int) -> None:
         if not self.ks or min(self.ks) < 1 or max(self.ks) > videos:

@@ -5,6 +5,7 @@ ECCV 2016, sections 3 and 4.
 """
 
 from dataclasses import dataclass, replace
+from math import tau
 from typing import ClassVar
 
 import numpy as np
@@ -23,11 +24,12 @@ class Poke:
     "error" is the share of that which is left. Pokes that gave no line (`valid`) are left out.
 
     Where we leave the paper: the slope's logarithm is learned, for stiffness ranges over decades and what is soft would
-    not count beside what is hard. Patches are mirrored at random in training, which changes no stiffness.
+    not count beside what is hard. Patches are turned and mirrored at random in training, which changes no stiffness.
     """
 
     branch: str | None = None  # the trunk's layer the head is on; None: fc6 (the paper's fc1), else its features
     widths: tuple[int, ...] = (512,)  # of the head's hidden layers
+    turn: bool = True  # in training, turn and mirror patches at random
     mean: tuple[float, float] | None = None  # of log slope (N/m) and intercept (N); None: found in the records
     deviation: tuple[float, float] | None = None
 
@@ -71,7 +73,7 @@ class PokeNet(Net):
 
     def __init__(self, trunk, method):
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.turn = trunk, method.turn
         self.branch = branch_of(trunk, method.branch, "fc6", "features")
         self.head = DenseHead(layer_shape(trunk, self.branch)[1:].numel(), (*method.widths, 2))
         for name, values in (("mean", method.mean or (0.0, 0.0)), ("deviation", method.deviation or (1.0, 1.0))):
@@ -79,8 +81,10 @@ class PokeNet(Net):
 
     def answer(self, clips: torch.Tensor) -> torch.Tensor:
         """Log slope and intercept: pictures (B, 1, 1, 3, H, W) to (B, 2)."""
-        clips = augment.centre(augment.pixels(clips)[:, 0], self.trunk.size)
-        clips = augment.flip(clips) if self.training else clips
+        clips = augment.pixels(clips)[:, 0]
+        if self.training and self.turn:
+            clips = augment.flip(augment.turn(clips, tau * torch.rand(len(clips)).to(clips.device)))
+        clips = augment.centre(clips, self.trunk.size)
         return self.mean + self.deviation * self.head(self.trunk.layer(clips, self.branch))
 
     def forward(self, batch):

@@ -1,0 +1,125 @@
+"""What a robot saw and felt, as `curious_robot` learns from it: its tasks' records, with their pictures in memory."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from videossl.datasets.interactions import Interactions, interactions
+from videossl.experiments.console import console
+from videossl.methods.base import Method
+from videossl.robot.collect import PAPER, Collect, collect
+
+TASKS = tuple(PAPER)  # grasp, push, poke, identity
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Records of each task; "frames" are tensors."""
+
+    tasks: Mapping[str, list[dict]]
+    classes: list[str]  # categories of the things, of which "label" is the index
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tasks.values()))
+
+    def pictures(self) -> list[dict]:
+        """Every picture as a record of its own, with the label of the thing it shows."""
+        found = []
+        for task, records in self.tasks.items():
+            for record in records:
+                labels = [record["label"]] * len(record["frames"])
+                if task == "identity":
+                    labels[1] = int(record["other_category"])
+                for n, label in enumerate(labels):
+                    found.append({"frames": record["frames"][n : n + 1], "label": label, "name": record["name"]})
+        return found
+
+
+def collected(folder: Path, episodes: Mapping[str, int], workers: int, **options) -> Path:
+    """A folder with a collection of each task, made where it is not there yet; `options` are those of `Collect`."""
+    for task, count in episodes.items():
+        if not (folder / task / "manifest.json").exists():
+            collect(Collect(task, folder / task, count, workers, **options))
+    return folder
+
+
+def read(
+    folder: Path, size: int, methods: Mapping[str, Method], without: tuple[str, ...] = (), part: bool | None = None
+) -> Touched:
+    """The interactions of a folder: FOLDER/TASK/*.h5, or FOLDER/TASK/TASK/*.h5 as `collected` makes it.
+
+    Pictures are scaled to `size` pixels a side, and kept in FOLDER/pictures for the next time.
+
+    Args:
+        methods: what is asked of each task; what cannot be asked is left out, and a line says how much and why.
+        without: tasks that are left out.
+        part: True: scenes to train on, False: held-out scenes, None: all.
+
+    Raises:
+        FileNotFoundError: a task is not there, and not in `without`.
+        ValueError: nothing can be asked of any record of a task; pictures of one task differ in size.
+    """
+    wanted = [task for task in TASKS if task not in without]
+    missing = [task for task in wanted if _place(folder, task) is None]
+    if missing or not wanted:
+        raise FileNotFoundError(
+            f"{folder} holds no interactions of {' and '.join(missing) or 'any task'}: collect them (`videossl collect"
+            f" {(missing or TASKS)[0]}`), or say that it is to be done --without {' '.join(missing)}"
+        )
+    found, classes = {}, []
+    for task in wanted:
+        lists = [_records(folder, task, train) for train in ((True, False) if part is None else (part,))]
+        records, classes = [record for one in lists for record in one], lists[0].classes
+        found[task] = _asked(
+            _in_memory(records, folder / "pictures", f"{task}-{part}-{size}", size), methods[task], task
+        )
+    return Touched(found, classes)
+
+
+def _place(folder: Path, task: str) -> Path | None:
+    """The collection that holds a task."""
+    return next((place for place in (folder, folder / task) if any((place / task).glob("*.h5"))), None)
+
+
+def _records(folder: Path, task: str, train: bool) -> Interactions:
+    return interactions(_place(folder, task), train=train, task=task)
+
+
+def _in_memory(records: list[dict], cache: Path, name: str, size: int) -> list[dict]:
+    sides = Counter(round(2 * float(record["intrinsics"][0, 2])) + 1 for record in records)
+    if len(sides) > 1:
+        raise ValueError(
+            f"{name.split('-')[0]} has pictures of {' and '.join(map(str, sorted(sides)))} pixels: collect all in one size"
+        )
+    file, key = cache / f"{name}.npz", "\n".join(record["name"] for record in records)
+    kept = np.load(file) if file.exists() else None
+    if kept is None or str(kept["names"]) != key:
+        frames = [replace(record["frames"], size=(size, size)) for record in records]
+        every = [pictures[np.arange(len(pictures))].numpy() for pictures in frames]  # (V, C, size, size) each
+        cache.mkdir(exist_ok=True)
+        part = file.with_suffix(".part.npz")
+        np.savez(part, names=np.array(key), pictures=np.stack(every))
+        part.replace(file)
+        kept = np.load(file)
+    pictures = torch.from_numpy(kept["pictures"])
+    return [{**record, "frames": frames} for record, frames in zip(records, pictures, strict=True)]
+
+
+def _asked(records: list[dict], method: Method, task: str) -> list[dict]:
+    """Those that can be asked."""
+    kept, reasons = [], Counter()
+    for record in records:
+        try:
+            method.check(record)
+            kept.append(record)
+        except ValueError as error:
+            reasons[str(error)] += 1
+    for reason, count in reasons.items():
+        console.print(f"  {task}: {count} of {len(records)} are left out: {reason}")
+    if not kept:
+        raise ValueError(f"none of {len(records)} interactions of {task} can be learned from: {'; '.join(reasons)}")
+    return kept

@@ -1,0 +1,173 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videossl.experiments import curious_robot as module
+from videossl.experiments.curious_robot import (
+    ALL,
+    IDENTITY,
+    LABELS,
+    RANDOM,
+    REBUILD,
+    SCALES,
+    WITHOUT,
+    CuriousRobot,
+    cell,
+    halves,
+    interactions_of,
+    learn,
+    run,
+    tables,
+    trained,
+)
+from videossl.methods.joint import Joint, Zip
+from videossl.models.small import Small
+
+pytest.importorskip("pybullet", reason="no pybullet, which has wheels for CPython 3.9 to 3.11 alone")
+
+TINY = replace(
+    SCALES["quick"],
+    episodes={"grasp": 40, "push": 10, "poke": 20, "identity": 16},
+    unseen={"grasp": 40, "push": 10, "poke": 20, "identity": 16},
+    picture=32,
+    trunk=Small(length=1, width=2, size=16),
+    first=2,
+    steps=4,
+    rebuild=2,
+    labels=2,
+    batch=4,
+    objects=replace(SCALES["quick"].objects, train=2, test=1, views=2, size=32),
+    blobs=3,
+    epochs=1,
+    trials=2,
+)
+
+
+def test_rows_are_those_that_can_be_learned():
+    assert CuriousRobot().rows == [RANDOM, ALL, IDENTITY, REBUILD, LABELS, *WITHOUT.values()]
+    given = CuriousRobot(data=Path("x"), without=("push", "identity"))
+    assert given.rows == [RANDOM, ALL, REBUILD, LABELS, WITHOUT["grasp"], WITHOUT["poke"]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A whole run, in this process, of almost nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SCALES, "quick", TINY)
+        patch.setattr(CuriousRobot, "rows", [RANDOM, ALL, REBUILD, WITHOUT["push"]])
+        config = CuriousRobot(out=tmp_path_factory.mktemp("curious") / "run", seeds=1, workers=1)
+        yield config, run(config)
+
+
+def test_all_is_told_and_a_second_start_does_nothing_again(made, capsys):
+    config, found = made
+    assert found["interactions"]["learned from"]["grasp"] == 40 == found["interactions"]["unseen"]["grasp"]
+    assert list(found["rows"]) == [RANDOM, ALL, REBUILD, WITHOUT["push"]]
+    for row, measures in found["rows"].items():
+        assert {"household linear", "random_urdfs linear", "instance R@1", "category R@20"} <= measures.keys()
+        assert ("household fine-tuned" in measures) == (row not in WITHOUT.values())
+    told = {"grasp AUC", "push error", "poke rank correlation", "identity AUC"}
+    assert told <= found["rows"][ALL].keys()
+    assert told & found["rows"][WITHOUT["push"]].keys() == told - {"push error"}
+    assert found["acting"].keys() == {"grasp", "push", "poke"}
+    for task in found["acting"]:
+        assert (config.out / "acting" / f"{task}.webp").stat().st_size > 1000
+    for name in ("nearest.png", "neurons.png"):
+        assert (config.out / name).stat().st_size > 10_000
+    stored = json.loads((config.out / "curious_robot.json").read_text())
+    assert stored["rows"] == json.loads(json.dumps(found["rows"])) and stored["paper"]["source"].startswith("Pinto")
+    assert "Table 3: one task left out" in (config.out / "tables.md").read_text()
+
+    kept = {p: p.stat().st_mtime_ns for p in config.out.rglob("*") if p.suffix in (".pt", ".h5", ".webp")}
+    again = run(config)
+    assert again["rows"] == found["rows"] and {p: p.stat().st_mtime_ns for p in kept} == kept
+    with pytest.raises(ValueError, match="was made with another data, without: name another --out"):
+        run(replace(config, data=config.out / "data", without=("push",)))
+
+
+def test_data_that_is_given_may_lack_a_task_and_is_tested_on_its_held_out_scenes(made, tmp_path):
+    config, _ = made
+    given = CuriousRobot(out=tmp_path, data=config.out / "data", without=("push", "identity"), workers=1)
+    touched, held_out = interactions_of(given)
+    assert list(touched.tasks) == ["grasp", "poke"]
+    assert len(touched.tasks["grasp"]) + len(held_out.tasks["grasp"]) == 40
+    assert list(learn(given, ALL, 0, touched).nets) == ["grasp", "poke"]
+
+
+def test_all_tasks_go_on_from_what_grasping_alone_had_learned(made, tmp_path, monkeypatch):
+    config, _ = made
+    monkeypatch.setitem(SCALES, "quick", replace(TINY, steps=0))
+    given = CuriousRobot(out=tmp_path, data=config.out / "data", workers=1)
+    touched, _ = interactions_of(given)
+    net = learn(given, ALL, 0, touched)
+    stored = torch.load(tmp_path / "runs" / "robot_tasks-0" / "grasp.pt", weights_only=True)["net"]
+    assert all(value.equal(stored[f"trunk.{key}"]) for key, value in net.trunk.state_dict().items())
+    head = {key: value for key, value in net.nets["grasp"].state_dict().items() if not key.startswith("trunk.")}
+    assert head and all(value.equal(stored[f"nets.grasp.{key}"]) for key, value in head.items())
+
+
+def test_learning_that_was_stopped_ends_with_the_same_weights(made, tmp_path):
+    config, _ = made
+    touched, _ = interactions_of(config)
+    records = {"grasp": touched.tasks["grasp"], "identity": touched.tasks["identity"]}
+    method = Joint({task: TINY.methods[task] for task in records})
+    ends = []
+    for stops in ((6,), (4, 6)):
+        for stop in stops:
+            torch.manual_seed(0)
+            net = method.build(TINY.trunk.build())
+            monkey = lambda peak: lambda progress: peak  # noqa: E731 the rate does not depend on where it is to end
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "cosine", monkey)
+                trained(tmp_path / f"{len(stops)}.pt", method, net, Zip(records), stop, TINY, 0, save=2)
+        ends.append(net.state_dict())
+    assert all(ends[0][key].equal(ends[1][key]) for key in ends[0])
+    lines = [json.loads(line) for line in (tmp_path / "2.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6] and "grasp_accuracy" in lines[0]
+
+
+def test_of_each_thing_every_other_picture_is_looked_for_among_the_rest():
+    shown = [(0, 1), (0, 1), (0, 1), (0, 2), (1, 1), (1, 1)]
+    records = [{"label": a, "instance": b, "name": str(n)} for n, (a, b) in enumerate(shown)]
+    gallery, queries = halves(records)
+    assert [r["name"] for r in gallery] == ["0", "2", "3", "4"] and [r["name"] for r in queries] == ["1", "5"]
+    with pytest.raises(ValueError, match="no thing has two pictures"):
+        halves(records[2:5])
+
+
+def test_tables_stand_beside_the_papers_and_show_the_spread(made):
+    _, found = made
+    assert cell([0.5, 0.7]) == "60.0 ± 14.1" and cell([0.5]) == "50.0" and cell(None) == ""
+    made_tables = tables(found)
+    columns, lines = made_tables["Table 1: classification, % of pictures"]
+    assert columns[-3:] == ["paper: Household (ImageNet)", "paper: UW RGB-D", "paper: Caltech-256"]
+    assert lines[0][:2] == ["chance", "3.3"] and lines[2][0] == ALL and lines[2][-3:] == ["35.4", "69.3", "31.7"]
+    _, lines = made_tables["Table 3: one task left out, %"]
+    assert [line[0] for line in lines] == [ALL, WITHOUT["push"]] and lines[1][-3:] == ["35.6", "71.0", "27.9"]
+    assert all(len(line) == len(columns) for columns, lines in made_tables.values() for line in lines)
+
+
+def test_wrong_options_are_named():
+    with pytest.raises(ValueError, match="seeds and workers are numbers from 1"):
+        CuriousRobot(seeds=0)
+    with pytest.raises(ValueError, match="no task 'pull' to be without"):
+        CuriousRobot(data=Path("x"), without=("pull",))
+    with pytest.raises(ValueError, match="given by --data"):
+        CuriousRobot(without=("push",))
+
+
+@pytest.mark.slow
+def test_the_quick_scale_shows_what_it_must(tmp_path):
+    found = run(CuriousRobot(out=tmp_path / "run"))
+    assert found["seconds"] < 20 * 60
+    robot, random = found["rows"][ALL], found["rows"][RANDOM]
+    for measure in ("instance R@1", "category R@1"):
+        assert np.mean(robot[measure]) > np.mean(random[measure]) + 0.08
+    assert np.mean(robot["household linear"]) > np.mean(random["household linear"])
+    assert np.mean(robot["grasp AUC"]) > 0.8 and np.mean(robot["push error"]) < 0.7
+    grasp = found["acting"]["grasp"]["rows"]
+    assert grasp["the net"]["share"] > 2 * grasp["at random"]["share"]
