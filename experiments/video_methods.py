@@ -114,13 +114,19 @@ class World(NamedTuple):
     )
 
 
-def run(config: VideoMethods) -> dict:
-    """Do what has not been done yet; returns what is found of all worlds, those of earlier starts with them."""
+def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: str = "video_methods.json") -> dict:
+    """Do what has not been done yet; returns what is found of all worlds, those of earlier starts with them.
+
+    Args:
+        worlds: a world's name -> what makes it of the config, or None where it lacks a folder; None: `WORLDS`.
+        file: to write in the config's folder.
+    """
+    worlds = WORLDS if worlds is None else worlds
     config.out.mkdir(parents=True, exist_ok=True)
-    for name in config.only or WORLDS:
+    for name in config.only or worlds:
         began, fresh = time.perf_counter(), not (config.out / name).exists()
         console.print(f"[bold]{name}[/bold]")
-        world = WORLDS[name](config)
+        world = worlds[name](config)
         if world is None:
             console.print(f"{name}: left out, since no folder was given")
             continue
@@ -136,11 +142,11 @@ def run(config: VideoMethods) -> dict:
             "seconds": round(time.perf_counter() - began) if fresh else None,
         }
         write_json(config.out / name / "found.json", found)
-    there = [name for name in WORLDS if (config.out / name / "found.json").exists()]
-    worlds = {name: read_json(config.out / name / "found.json") for name in there}
-    write_json(config.out / "video_methods.json", {"worlds": worlds, "versions": versions()})
-    console.print(f"all numbers: {config.out}/video_methods.json")
-    return worlds
+    there = [name for name in worlds if (config.out / name / "found.json").exists()]
+    known = {name: read_json(config.out / name / "found.json") for name in there}
+    write_json(config.out / file, {"worlds": known, "versions": versions()})
+    console.print(f"all numbers: {config.out / file}")
+    return known
 
 
 def study(name: str, world: World, config: VideoMethods) -> dict:
@@ -154,10 +160,8 @@ def study(name: str, world: World, config: VideoMethods) -> dict:
                 pretrained(pretraining(world, entry, seed, folder / f"{title.replace(' ', '_')}-{seed}", config))
             )
             for number, evaluation in enumerate(world.scored):
-                out = (
-                    folder / f"evaluation{number}-{entry.trunk.length}"
-                )  # a random trunk is scored once for all methods
-                results += score(evaluation(mine[-1], out, seed))
+                kind = f"{type(entry.trunk).__name__}-{entry.trunk.build().length}"  # random ones are scored once
+                results += score(evaluation(mine[-1], folder / f"evaluation{number}-{kind}", seed))
         asked = [asked_again(world, entry, path, config) for path in mine]
         found[title] = gathered(
             [{"held out": read_json(path / "result.json"), **a} for path, a in zip(mine, asked, strict=True)]

@@ -1,0 +1,163 @@
+"""Every image method on the same trunk, pictures and evaluation, beside random weights and trivial answers.
+
+    python -m videossl.experiments.image_methods --cifar cifar10
+
+Each pretrains a small trunk (those that hide tokens a small transformer) in as many steps as the others, is asked its own
+question on held-out and on test pictures, beside the trivial answer, and its features are scored by k-NN and a linear probe.
+What is done is not done again, so a command that was stopped goes on. OUT holds image_methods.json with all numbers, and a
+report.html for each set of pictures.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import tyro
+
+from videossl.evaluation.knn import KNN
+from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.views import Views
+from videossl.experiments.cli import one_line_errors
+from videossl.experiments.data import Videos
+from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.video_methods import ENGINE, WORLD, Entry, World
+from videossl.experiments.video_methods import run as run_worlds
+from videossl.methods.barlow_twins import BarlowTwins
+from videossl.methods.bigan import BiGAN
+from videossl.methods.byol import BYOL
+from videossl.methods.colourisation import Colourisation
+from videossl.methods.context_encoder import ContextEncoder
+from videossl.methods.counting import Counting
+from videossl.methods.cpc import CPC
+from videossl.methods.deep_cluster import DeepCluster
+from videossl.methods.dino import DINO, IBOT
+from videossl.methods.ijepa import IJEPA
+from videossl.methods.image_autoencoder import ImageAutoencoder
+from videossl.methods.instance_discrimination import InstanceDiscrimination
+from videossl.methods.jigsaw import Jigsaw
+from videossl.methods.mae import MAE
+from videossl.methods.mask_feat import MaskFeat
+from videossl.methods.moco import MoCo
+from videossl.methods.nat import NAT
+from videossl.methods.patch_position import PatchPosition
+from videossl.methods.pirl import PIRL
+from videossl.methods.rotation import Rotation
+from videossl.methods.simclr import SimCLR
+from videossl.methods.simmim import SimMIM
+from videossl.methods.simsiam import SimSiam
+from videossl.methods.split_brain import SplitBrain
+from videossl.methods.swav import SwAV
+from videossl.methods.triplet import Triplet
+from videossl.methods.vicreg import VICReg
+from videossl.models.small import Small
+from videossl.models.split import Split
+from videossl.models.vit import ViT
+from videossl.robot.things import SimulateObjects, simulate_objects
+
+CONVOLUTIONAL = Small(length=1, size=48)
+TRANSFORMER = ViT(width=96, depth=4, heads=4, patch=6, size=48)
+VIEW = Views(clips=1, crops=1)
+
+
+@dataclass(frozen=True)
+class ImageMethods:
+    """Pretrain by every image method, and compare with random weights and trivial answers."""
+
+    out: Path = Path("runs/image_methods")
+    cifar: Path | None = None  # folder of CIFAR-10; None leaves it out
+    only: tuple[str, ...] = ()  # sets of pictures; none named: all
+    methods: tuple[str, ...] = ()  # by their names in the table; none named: all
+    seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
+    steps: int = 300  # of pretraining
+    instances: int = 10  # of each of 30 categories of simulated things, to learn from and as many others to test on
+    workers: int = 2  # processes that draw and read pictures
+
+    def __post_init__(self):
+        if unknown := set(self.only) - WORLDS.keys():
+            raise ValueError(f"there is no set {min(unknown)!r}; there are: {', '.join(WORLDS)}")
+
+
+def methods() -> dict[str, Entry]:
+    """All, with heads and numbers that suit small pictures."""
+    c, t = CONVOLUTIONAL, TRANSFORMER
+    alike = ("accuracy", "guessing")  # among the views of a batch, or among all records
+    decoder = {"width": 96, "depth": 2, "heads": 4}
+    painted = "mse", "mean_mse"
+    return {
+        "autoencoder": Entry(ImageAutoencoder(width=16), c, *painted),
+        "denoising": Entry(ImageAutoencoder(width=16, noise=0.2), c, *painted),
+        "colour": Entry(Colourisation(width=32), c, "loss", "constant_loss"),
+        "split brain": Entry(SplitBrain(width=32), Split(c), "colour_loss", "colour_constant"),
+        "context encoder": Entry(ContextEncoder(code=256, width=16), c, *painted),
+        "BiGAN": Entry(BiGAN(code=64, size=32, width=16, joint=128), c, "rebuilt"),
+        "patch position": Entry(PatchPosition(hidden=256), c),
+        "jigsaw": Entry(Jigsaw(grid=2, count=24, hidden=256), c),
+        "rotation": Entry(Rotation(), c),
+        "counting": Entry(Counting(numbers=64), c),
+        "instance discrimination": Entry(InstanceDiscrimination(out=64), c, *alike),
+        "PIRL": Entry(PIRL(patches=2, out=64), c, *alike),
+        "NAT": Entry(NAT(out=64), c, *alike),
+        "DeepCluster": Entry(DeepCluster(clusters=60, hidden=128, out=64), c, *alike),
+        "triplet": Entry(Triplet(out=64), c, *alike),
+        "CPC": Entry(CPC(grid=4, width=96, depth=2), c, *alike),
+        "SimCLR": Entry(SimCLR(hidden=256, out=64, temperature=0.2), c, *alike),
+        "MoCo": Entry(MoCo(queue=512, momentum=0.99, hidden=256, out=64), c, *alike),
+        "MoCo v3": Entry(MoCo(version=3, momentum=0.99, hidden=256, out=64), c, *alike),
+        "BYOL": Entry(BYOL(momentum=0.99, hidden=256, out=64), c, *alike),
+        "SimSiam": Entry(SimSiam(hidden=256, bottleneck=64), c, *alike),
+        "Barlow Twins": Entry(BarlowTwins(out=256), c, *alike),
+        "VICReg": Entry(VICReg(out=256), c, *alike),
+        "SwAV": Entry(SwAV(prototypes=60, hidden=256, out=64), c, *alike),
+        "DINO": Entry(DINO(small=2, prototypes=256, hidden=256, bottleneck=64, momentum=0.99), c, "loss"),
+        "MAE": Entry(MAE(**decoder), t, "error", "flat_error"),
+        "SimMIM": Entry(SimMIM(), t, "error", "mean_error"),
+        "MaskFeat": Entry(MaskFeat(), t, "error", "mean_error"),
+        "I-JEPA": Entry(IJEPA(momentum=0.99, **decoder), t, "error", "mean_error"),
+        "iBOT": Entry(IBOT(small=2, prototypes=256, hidden=256, bottleneck=64, momentum=0.99), t, "loss"),
+    }
+
+
+def simulated_objects(config: ImageMethods) -> World:
+    """Household things of 30 categories, each picture in a place of its own; things to test on are others."""
+    folder = config.out / "objects"
+    count = config.instances
+    simulate_objects(SimulateObjects(folder, train=count, test=count, size=56, seed=WORLD, workers=config.workers))
+    return pictures(Videos(folder, dataset="image_folder", size=(56, 56)), config)
+
+
+def cifar10(config: ImageMethods) -> World | None:
+    """Real pictures of ten classes, if the folder was given."""
+    return None if config.cifar is None else pictures(Videos(config.cifar, dataset="cifar10", size=(56, 56)), config)
+
+
+def pictures(videos: Videos, config: ImageMethods) -> World:
+    """All methods on a set of pictures."""
+    return World(videos, methods(), (partial(score_pictures, videos, config),))
+
+
+def score_pictures(videos: Videos, config: ImageMethods, path: Path, out: Path, seed: int) -> Evaluate:
+    """A run beside a random trunk."""
+    return Evaluate(
+        (str(path), "random"),
+        videos,
+        protocols=("knn", "linear"),
+        seeds=(seed,),
+        out=out,
+        workers=config.workers,
+        knn=KNN(views=VIEW),
+        linear=LinearProbe(penalty=0.01, views=VIEW),
+        engine=ENGINE,
+    )
+
+
+WORLDS = {"simulated_objects": simulated_objects, "cifar10": cifar10}
+
+
+def run(config: ImageMethods) -> dict:
+    """Do what has not been done yet; returns what is found of all sets, those of earlier starts with them."""
+    return run_worlds(config, WORLDS, "image_methods.json")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        run(tyro.cli(ImageMethods))

@@ -1,0 +1,54 @@
+"""The table of image methods, of a few and in a few steps."""
+
+import dataclasses
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from videossl.datasets.cifar10 import CLASSES
+from videossl.experiments import image_methods
+from videossl.experiments.image_methods import ImageMethods, methods, run
+from videossl.experiments.methods import questions
+
+
+def test_every_image_method_is_in_the_table():
+    of_videos = {
+        "ClipOrder",
+        "DrLIM",
+        "EgoMotion",
+        "Equivariance",
+        "FramePrediction",
+        "OPN",
+        "ShuffleAndLearn",
+        "Tracking",
+    }
+    of_videos |= {"TemporalCoherence", "VideoAutoencoder", "Voxel2Voxel"}
+    of_robots = {"Grasp", "Push", "Poke", "Identity"}
+    bases = {"TwoViews", "Masked", "Remembered"}
+    listed = {type(entry.method).__name__ for entry in methods().values()}
+    assert {kind.__name__ for kind in questions()} - of_videos - of_robots - bases <= listed | {"Supervised", "CLIP"}
+
+
+@pytest.mark.parametrize("name", ["rotation", "MAE"])
+def test_a_method_is_scored_beside_random_weights_and_its_own_trivial_answer(name, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        for label, name_ in enumerate(CLASSES):
+            folder = tmp_path / "pictures" / part / name_
+            folder.mkdir(parents=True)
+            for n in range(count):
+                picture = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+                picture[..., label % 3] += 100
+                PIL.Image.fromarray(picture).save(folder / f"{n}.png")
+    monkeypatch.setattr(image_methods, "TRANSFORMER", dataclasses.replace(image_methods.TRANSFORMER, width=24, depth=1))
+    config = ImageMethods(tmp_path / "out", tmp_path / "pictures", ("cifar10",), (name,), (0, 1), steps=4, workers=0)
+    found = run(config)
+    assert json.loads((config.out / "image_methods.json").read_text())["worlds"] == found
+    subjects = {row["subject"] for row in found["cifar10"]["scores"]}
+    assert len(subjects) == 2 and "random initialisation" in subjects
+    assert all(row["count"] == 2 for row in found["cifar10"]["scores"])
+    assert name in capsys.readouterr().out and (config.out / "cifar10" / "report.html").exists()
+    again = run(config)["cifar10"]  # nothing is done again
+    assert [again[key] for key in ("methods", "scores")] == [found["cifar10"][key] for key in ("methods", "scores")]
