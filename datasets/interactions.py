@@ -93,6 +93,7 @@ def interactions(
     index: str | Path | None = None,
     task: str | None = None,
     skip_damaged: bool = False,
+    guided: bool | None = None,
 ) -> Interactions:
     """Interactions of one task, a record an episode, in their order.
 
@@ -108,6 +109,8 @@ def interactions(
         task: "grasp", "push", "poke" or "identity"; may be left out where `root` holds one only.
         skip_damaged: leave out shards that are missing, cut short or damaged, which `missing` then names, and take a
             folder that is not finished as it is. Damage to pictures is noticed when they are read.
+        guided: only grasps that a trained net chose (True: those of them that fail are hard negatives), or only those at
+            random (False). A folder without a net has none of the former.
 
     Records hold "frames" (the pictures, in the order of their fields: a grasp's or a poke's patch; before and after a
     push; an identity's pair), "name", "group" (the scene), "label" (index of the object's category in `classes`),
@@ -116,7 +119,7 @@ def interactions(
     Raises:
         FileNotFoundError: the folder is not there, or holds no interactions.
         ValueError: it holds several tasks or not the one asked for, is not finished, or a shard is damaged; no such
-            split; lists or an index are given.
+            split; lists or an index are given; `guided` is given, but a net chooses grasps alone.
     """
     if not 1 <= split <= FOLDS:
         raise ValueError(f"split is which of {FOLDS} parts is held out, 1 to {FOLDS}, but {split} was asked for")
@@ -141,6 +144,10 @@ def interactions(
         raise ValueError(
             f"none of the {len(files)} shards in {root / task} can be read: {next(iter(missing.values()))}"
         )
+    if guided is not None:
+        if "guided" not in fields:
+            raise ValueError(f"{root / task} does not tell which of its episodes a net chose: leave out `guided`")
+        records = [record for record in records if record["guided"] == guided]
     classes = fields["category"].names if "category" in fields else ()
     part = "train" if train else "test"
     return Interactions(records, root, task, fields, split=split, part=part, classes=classes, missing=missing)

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -59,6 +60,7 @@ from videossl.training.fit import fit
 from videossl.training.schedules import cosine
 
 KS = (1, 5, 10, 20)
+TUNING = 0.05  # rate of fine-tuning, by SGD
 VIEWS = Views(clips=1, crops=1)  # pictures are squares of the trunk's size
 RANDOM, ALL, IDENTITY, REBUILD, LABELS, IMAGENET = (
     "random initialisation",
@@ -145,8 +147,8 @@ SCALES = {
         methods=SMALL_HEADS,
         first=150,
         steps=450,
-        rebuild=450,
-        labels=450,
+        rebuild=600,
+        labels=1500,
         batch=32,
         rate=2e-3,
         objects=SimulateObjects(Path("objects"), size=96),
@@ -162,8 +164,8 @@ SCALES = {
         methods=SMALL_HEADS,
         first=1000,
         steps=4000,
-        rebuild=4000,
-        labels=4000,
+        rebuild=6000,
+        labels=12_000,
         batch=64,
         rate=2e-3,
         objects=SimulateObjects(Path("objects"), train=30, views=6),
@@ -180,7 +182,7 @@ SCALES = {
         first=20_000,
         steps=40_000,
         rebuild=40_000,
-        labels=40_000,
+        labels=80_000,
         batch=128,
         rate=1e-4,
         objects=SimulateObjects(Path("objects"), train=30, views=6, size=227),
@@ -249,8 +251,8 @@ def run(config: CuriousRobot) -> dict:
         simulate_objects(pictures)
         console.print(f"{name}: {len(pictures.pictures())} pictures to be recognised")
     jobs = [joblib.delayed(study)(config, row, seed) for seed in range(config.seeds) for row in config.rows]
-    for row, seed, seconds in joblib.Parallel(config.workers, return_as="generator_unordered")(jobs):
-        console.print(f"  {row}, seed {seed}: {seconds:.0f} s")
+    for row, seed, seconds, busy in joblib.Parallel(config.workers, return_as="generator_unordered")(jobs):
+        console.print(f"  {row}, seed {seed}: {seconds:.0f} s, {busy:.0f} s of a core")
     found = gathered(config, touched, held_out)
     found["acting"] = acting(config)
     draw(config)
@@ -279,14 +281,15 @@ def claim(config: CuriousRobot) -> None:
     write_json(path, asked)
 
 
+@lru_cache(maxsize=1)  # workers do one row after the other
 def interactions_of(config: CuriousRobot) -> tuple[Touched, Touched]:
     """What is learned from, and what the tasks are tested on."""
     folder = config.data or config.out / "data"
     held_out = config.out / "unseen" if config.data is None else config.unseen
-    how = config.amounts.size, config.amounts.methods, config.without
+    how, cache = (config.amounts.size, config.amounts.methods, config.without), config.out / "pictures"
     if held_out is None:
-        return read(folder, *how, part=True), read(folder, *how, part=False)
-    return read(folder, *how), read(held_out, *how)
+        return read(folder, cache, *how, part=True), read(folder, cache, *how, part=False)
+    return read(folder, cache, *how), read(held_out, cache / "unseen", *how)
 
 
 # Learning.
@@ -355,9 +358,9 @@ def trained(
 # Scoring.
 
 
-def study(config: CuriousRobot, row: str, seed: int) -> tuple[str, int, float]:
+def study(config: CuriousRobot, row: str, seed: int) -> tuple[str, int, float, float]:
     """Learn and score one row of the tables for one seed, in a process of its own."""
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     path = config.out / "scores" / f"{row.replace(' ', '_')}-{seed}.json"
     if not path.exists():
         torch.set_num_threads(1)
@@ -370,7 +373,7 @@ def study(config: CuriousRobot, row: str, seed: int) -> tuple[str, int, float]:
         found = scores(config, row, trunk.eval(), seed) | (asked(net, held_out) if hasattr(net, "nets") else {})
         path.parent.mkdir(exist_ok=True)
         write_json(path, found)
-    return row, seed, time.perf_counter() - began
+    return row, seed, time.perf_counter() - began, time.process_time() - busy
 
 
 def trunk_of(config: CuriousRobot, row: str) -> torch.nn.Module:
@@ -446,7 +449,7 @@ def scores(config: CuriousRobot, row: str, trunk: torch.nn.Module, seed: int) ->
         linear = LinearProbe(views=VIEWS).score(encoder, train, test, seed).metrics
         found |= {f"{name} linear": linear["video_accuracy"], f"{name} chance": linear["chance"]}
         if row not in WITHOUT.values():
-            tuning = FineTune(config.amounts.epochs, 32, 1e-2, views=VIEWS)
+            tuning = FineTune(config.amounts.epochs, 32, TUNING, views=VIEWS)
             found[f"{name} fine-tuned"] = tuning.score(encoder, train, test, seed).metrics["video_accuracy"]
         if name == "household":
             found |= recalls(encoder, test)

@@ -26,6 +26,8 @@ from videossl.robot.replay import plan_of
 from videossl.training.checkpoints import write
 
 ELSEWHERE = 1e-4  # metres that the hand goes elsewhere, to see which labels survive
+# Tasks whose labels no physics decides, and why.
+CERTAIN = {"identity": "none: whether both show the same thing is settled when the pair is asked for, not measured"}
 SHOWN, COLUMNS, SIDE = 16, 8, 128  # episodes of a contact sheet, in a row, and pixels of each picture
 YES, NO, PLAIN = (30, 160, 60), (205, 40, 40), (30, 80, 220)  # red, green, blue
 
@@ -74,7 +76,8 @@ def section(config: Inspect, task: str) -> dict[str, Any]:
     return {
         "task": task,
         "facts": facts(records, parts[0]),
-        "noise": noise(config, task, [records[n] for n in kept[: config.sample]]) if config.sample else {},
+        "certain": CERTAIN.get(task, ""),
+        "noise": {} if task in CERTAIN else noise(config, task, [records[n] for n in kept[: config.sample]]),
         "sheet": sheet([records[n] for n in sorted(kept[:SHOWN])], parts[0]),
         "charts": [bars(records, parts[0], name) for name in ("outcome", "material", "category") if name in records[0]]
         + [histogram(records, name, parts[0].fields[name].about) for name in measured(parts[0])],
@@ -104,11 +107,22 @@ def facts(records: list[dict], found: Interactions) -> list[tuple[str, str]]:
         ("categories", f"{len(counts)}, {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the episodes each"),
         ("instances", f"{len({(record['category'], record['instance']) for record in records}):,}"),
     ]
+    if chosen := [record for record in records if record.get("guided")]:
+        told.append(("chosen by a net", f"{len(chosen) / len(records):.1%}, {succeed(chosen)} of these succeed"))
+    if chosen and (others := [record for record in records if not record["guided"]]):
+        told.append(("at random", f"{succeed(others)} of these succeed"))
     return told + [(name, f"{np.mean([r[name] for r in records]):.1%}") for name in labels(found)]
 
 
+def succeed(records: list[dict]) -> str:
+    """Share of grasps that do."""
+    return f"{np.mean([record['success'] for record in records]):.1%}"
+
+
 def noise(config: Inspect, task: str, records: list[dict]) -> dict[str, float]:
-    """Share of each answer that stays as it was when the hand goes `ELSEWHERE` in a random direction."""
+    """Share of each answer that stays as it was when the hand goes `ELSEWHERE` in a random direction; none of no records."""
+    if not records:
+        return {}
     collected = plan_of(config.folder)
     env = make(TASKS[task], collected)
     rng, same, laid = np.random.default_rng(config.seed), Counter(), None

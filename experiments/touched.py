@@ -1,4 +1,4 @@
-"""What a robot saw and felt, as `curious_robot` learns from it: its tasks' records, with their pictures in memory."""
+"""What a robot saw and felt, as `curious_robot` learns from it: its tasks' records, with their pictures at hand."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -48,13 +48,18 @@ def collected(folder: Path, episodes: Mapping[str, int], workers: int, **options
 
 
 def read(
-    folder: Path, size: int, methods: Mapping[str, Method], without: tuple[str, ...] = (), part: bool | None = None
+    folder: Path,
+    cache: Path,
+    size: int,
+    methods: Mapping[str, Method],
+    without: tuple[str, ...] = (),
+    part: bool | None = None,
 ) -> Touched:
     """The interactions of a folder: FOLDER/TASK/*.h5, or FOLDER/TASK/TASK/*.h5 as `collected` makes it.
 
-    Pictures are scaled to `size` pixels a side, and kept in FOLDER/pictures for the next time.
-
     Args:
+        cache: folder in which pictures are kept, scaled: files that are not read into memory, however large.
+        size: pixels a side to scale to.
         methods: what is asked of each task; what cannot be asked is left out, and a line says how much and why.
         without: tasks that are left out.
         part: True: scenes to train on, False: held-out scenes, None: all.
@@ -66,17 +71,16 @@ def read(
     wanted = [task for task in TASKS if task not in without]
     missing = [task for task in wanted if _place(folder, task) is None]
     if missing or not wanted:
+        some = f", or say that it is to be done --without {' '.join(missing)}" if len(missing) < len(wanted) else ""
         raise FileNotFoundError(
             f"{folder} holds no interactions of {' and '.join(missing) or 'any task'}: collect them (`videossl collect"
-            f" {(missing or TASKS)[0]}`), or say that it is to be done --without {' '.join(missing)}"
+            f" {(missing or TASKS)[0]}`){some}"
         )
     found, classes = {}, []
     for task in wanted:
         lists = [_records(folder, task, train) for train in ((True, False) if part is None else (part,))]
         records, classes = [record for one in lists for record in one], lists[0].classes
-        found[task] = _asked(
-            _in_memory(records, folder / "pictures", f"{task}-{part}-{size}", size), methods[task], task
-        )
+        found[task] = _asked(_at_hand(records, cache, f"{task}-{part}-{size}", size), methods[task], task)
     return Touched(found, classes)
 
 
@@ -89,23 +93,24 @@ def _records(folder: Path, task: str, train: bool) -> Interactions:
     return interactions(_place(folder, task), train=train, task=task)
 
 
-def _in_memory(records: list[dict], cache: Path, name: str, size: int) -> list[dict]:
+def _at_hand(records: list[dict], cache: Path, name: str, size: int) -> list[dict]:
     sides = Counter(round(2 * float(record["intrinsics"][0, 2])) + 1 for record in records)
     if len(sides) > 1:
         raise ValueError(
             f"{name.split('-')[0]} has pictures of {' and '.join(map(str, sorted(sides)))} pixels: collect all in one size"
         )
-    file, key = cache / f"{name}.npz", "\n".join(record["name"] for record in records)
-    kept = np.load(file) if file.exists() else None
-    if kept is None or str(kept["names"]) != key:
-        frames = [replace(record["frames"], size=(size, size)) for record in records]
-        every = [pictures[np.arange(len(pictures))].numpy() for pictures in frames]  # (V, C, size, size) each
-        cache.mkdir(exist_ok=True)
-        part = file.with_suffix(".part.npz")
-        np.savez(part, names=np.array(key), pictures=np.stack(every))
-        part.replace(file)
-        kept = np.load(file)
-    pictures = torch.from_numpy(kept["pictures"])
+    file, names = cache / f"{name}.npy", cache / f"{name}.txt"
+    key = "\n".join(record["name"] for record in records)
+    if not names.exists() or names.read_text() != key:
+        cache.mkdir(parents=True, exist_ok=True)
+        names.unlink(missing_ok=True)
+        shape = (len(records), len(records[0]["frames"]), 3, size, size)
+        stored = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        for n, record in enumerate(records):
+            stored[n] = replace(record["frames"], size=(size, size))[np.arange(shape[1])].numpy()
+        stored.flush()
+        names.write_text(key)  # last: where it is, all is there
+    pictures = torch.from_numpy(np.load(file, mmap_mode="c"))  # read from the file when they are looked at
     return [{**record, "frames": frames} for record, frames in zip(records, pictures, strict=True)]
 
 

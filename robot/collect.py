@@ -1,7 +1,7 @@
 """Interactions of a simulated robot, as many as wanted, in a folder of shards that any number of workers fill.
 
-Episode k of a task comes from (seed, task, k) alone: see `episodes`. So it does not matter who makes it, in which order,
-or how often all was stopped: the same command makes the same bytes. A shard is written in one step when all of its
+Episode k of a task comes from (seed, task, k) alone, and where a net chooses, from that net: see `episodes`. So it does not
+matter who makes it, in which order, or how often all was stopped: the same command makes the same bytes. A shard is written in one step when all of its
 episodes are there (`videossl.datasets.shards` describes them), so what is lost with a process is at most the shard that
 it was at.
 """
@@ -18,12 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from zlib import crc32
 
 import joblib
@@ -34,7 +34,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from tyro.conf import Positional
 
-from videossl.datasets.shards import check, fields_of, open_shard, pack, read_field, sweep, write
+from videossl.datasets.shards import Field, check, fields_of, open_shard, pack, read_field, sweep, write
 from videossl.robot.hands import HANDS
 from videossl.robot.objects import OBJECT_SETS
 from videossl.robot.outputs import claim, write_whole
@@ -44,7 +44,10 @@ from videossl.robot.tasks.identity import Identity
 from videossl.robot.tasks.poke import Poke
 from videossl.robot.tasks.push import Push
 
-VERSION = 1  # of the episodes: raise it when the same config gives others, so that no folder mixes both
+if TYPE_CHECKING:
+    from videossl.robot.guide import Guide
+
+VERSION = 2  # of the episodes: raise it when the same config gives others, so that no folder mixes both
 TASKS = {kind.task: kind for kind in (Grasp, Push, Poke, Identity)}
 # Interactions of each kind in the paper's data set. Source: Pinto et al., "The Curious Robot", ECCV 2016, section 3.
 PAPER = {"grasp": 40287, "push": 5472, "poke": 1372, "identity": 84430}
@@ -52,7 +55,11 @@ MOST, FEWEST, PARTS = 256, 32, 8  # episodes in a shard, about: an eighth of all
 DEATHS = 3  # of workers in a row, with no shard finished in between, after which it is given up
 LOOK, LINE = 0.5, 60.0  # seconds between two looks at what has come, and two lines where there is no terminal
 
-Policy = Callable[[Tabletop, dict[str, np.ndarray], np.random.Generator], np.ndarray]
+GUIDED = {"guided": Field((), "uint8", "1 if a trained net chose the action, 0 if it is as at random")}
+NET = "policy.pt"  # in the folder of a collection, the net that chose
+
+# From a scene, what is seen of it and what to draw with: an action, and whether a net chose it.
+Policy = Callable[[Tabletop, dict[str, np.ndarray], np.random.Generator], tuple[np.ndarray, bool]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,11 @@ class Collect:
     renderer: Literal[RENDERERS] = "raster"  # raster is fast; tiny is PyBullet's own
     randomisation: Randomisation = field(default_factory=Randomisation)  # what is drawn anew for each scene
     executor: Literal["local", "ray"] = "local"  # ray: on a cluster, whose machines share the folder `out`
+    # run of `videossl pretrain --dataset interactions method:grasp`, whose net chooses grasps; None: all at random. The
+    # folder keeps the net, so that it goes on and replays without the run, and goes on with no other
+    policy: Path | None = None
+    explore: float = 0.2  # share of grasps that are at random nevertheless
+    points: int = 24  # that are proposed at random, for the net to choose from at all angles
 
     def __post_init__(self):
         if self.task not in (*TASKS, "all"):
@@ -82,6 +94,12 @@ class Collect:
                 f"episodes {self.episodes}, workers {self.workers}, seed {self.seed}: at least 1 episode and 1 worker are "
                 "needed, and seeds start at 0"
             )
+        if not 0 <= self.explore <= 1 or self.points < 1:
+            raise ValueError(
+                f"explore {self.explore}, points {self.points}: explore is a share of 0 to 1, and points are 1 or more"
+            )
+        if self.policy is not None and self.task != "grasp":
+            raise ValueError(f"a policy chooses grasps, so it can collect grasp, but not {self.task}")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -93,6 +111,7 @@ class Collect:
     def plan(self) -> dict:
         """What decides on the episodes: by this, a folder is known to hold the same."""
         settings = {name: value for name, value in asdict(self).items() if name not in ("out", "workers", "executor")}
+        settings["policy"] = self.policy and _guide(self.policy).digest
         about = {"is": "videossl.robot.collect:Collect", "version": VERSION, "engine": engine()}
         return json.loads(json.dumps(about | settings))
 
@@ -124,15 +143,46 @@ def make(kind: type[Tabletop], config: Collect, size: int | None = None) -> Tabl
         size=size or config.size,
         renderer=config.renderer,
         randomisation=config.randomisation,
-        objects_per_scene=config.objects_per_scene,
+        objects_per_scene=1 if kind.most == 1 else config.objects_per_scene,
         object_seed=config.object_seed,
         observe=(),  # records hold all the pictures that are kept
     )
 
 
-def at_random(env: Tabletop, observation: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def at_random(env: Tabletop, observation: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """What the paper's robot would try: see the task's `sample`."""
-    return env.sample(rng)
+    return env.sample(rng), False
+
+
+def policy_of(config: Collect) -> Policy:
+    """How the actions of a collection are chosen."""
+    if config.policy is None:
+        return at_random
+    guide = _guide(config.policy)
+
+    def guided(env: Tabletop, observation: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+        if rng.uniform() < config.explore:
+            return env.sample(rng), False
+        return guide.choose(env, rng, config.points), True
+
+    return guided
+
+
+def _guide(path: Path) -> "Guide":
+    file = path / "checkpoint.pt" if path.is_dir() else path
+    return _guide_as_of(path, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@lru_cache(maxsize=2)  # the run's, and the folder's copy of it
+def _guide_as_of(path: Path, written: int) -> "Guide":
+    from videossl.robot.guide import guide_of  # torch takes seconds to import, which what is at random does without
+
+    return guide_of(path)
+
+
+def fields_of_records(env: Tabletop) -> dict[str, Field]:
+    """What records of a collection hold: more than the environment tells where a net may have chosen."""
+    return env.fields | (GUIDED if env.task == "grasp" else {})
 
 
 def scene_of(env: Tabletop, seed: int, scene: int) -> dict[str, np.ndarray]:
@@ -158,8 +208,10 @@ def episodes(env: Tabletop, seed: int, first: int, count: int, policy: Policy = 
         try:
             if scene != laid:
                 observation, laid = scene_of(env, seed, scene), scene
-            action = policy(env, observation, chance_of(env, seed, scene, trial))
+            action, guided = policy(env, observation, chance_of(env, seed, scene, trial))
             record = env.step(action)[-1]["record"]
+            if env.task == "grasp":
+                record |= {"guided": np.uint8(guided)}
         except Exception as error:
             error.add_note(f"in episode {episode} of {env.task}")
             raise
@@ -209,10 +261,10 @@ def _make_shard(config: Collect, kind: type[Tabletop], shard: Shard) -> None:
     if path.exists():  # made before another worker died
         return
     env = _environment(kind, config)
-    records = list(episodes(env, config.seed, shard.first, shard.episodes))
+    records = list(episodes(env, config.seed, shard.first, shard.episodes, policy_of(config)))
     about = {"task": shard.task, "first": shard.first, "trials": env.trials, "seed": config.seed}
     about |= {"engine": engine(), "renderer": config.renderer, "config": json.dumps(config.plan)}
-    write(path, pack(env.fields, records, about))
+    write(path, pack(fields_of_records(env), records, about))
 
 
 class Tally(NamedTuple):
@@ -263,6 +315,7 @@ def collect(config: Collect) -> None:
     Raises:
         ValueError: the folder holds another collection; things that the tasks cannot do are asked for.
         FileExistsError: the folder holds something else, or is a file. Nothing is overwritten.
+        FileNotFoundError: there is no such policy.
         OSError: the disk is full; workers die again and again. What is done is kept.
         ImportError: PyBullet, or Ray if it is asked for, is not installed.
         KeyboardInterrupt: it was stopped, by Ctrl-C or SIGTERM; says how far it is.
@@ -277,6 +330,8 @@ def collect_from(config: Collect, kinds: Mapping[str, type[Tabletop]]) -> None:
     if config.executor == "ray":
         _begin_ray()
     claim(config.out, config.plan)
+    if config.policy is not None:
+        config = replace(config, policy=_keep(config))
     shards = shards_of(config.counts, kinds)
     for task in kinds:
         (config.out / task).mkdir(exist_ok=True)
@@ -290,9 +345,24 @@ def collect_from(config: Collect, kinds: Mapping[str, type[Tabletop]]) -> None:
             sweep(config.out)
             progress.look()
             raise KeyboardInterrupt(f"{progress.stand}, and the same command goes on") from stop
+        except OSError as error:
+            if error.errno is not None:  # of the system's: a full disk, for one
+                progress.look()
+                error.add_note(f"{progress.stand}, and the same command goes on")
+            raise
     progress.console.print(
         f"{config.out}: {progress.stand}, {progress.megabytes:.1f} MB. Look: videossl inspect {config.out}"
     )
+
+
+def _keep(config: Collect) -> Path:
+    """The folder's own copy of the net that chooses, which all workers and later replays read."""
+    guide, path = _guide(config.policy), config.out / NET
+    with suppress(FileNotFoundError, ValueError):
+        if _guide(path).digest == guide.digest:
+            return path
+    guide.save(path)
+    return path
 
 
 def _write_manifest(config: Collect, progress: "_Progress") -> None:
@@ -303,7 +373,8 @@ def _write_manifest(config: Collect, progress: "_Progress") -> None:
         }
         for shard in sorted(progress.shards)
     ]
-    write_whole(config.out / "manifest.json", json.dumps({"shards": entries}, indent=1) + "\n")
+    chosen = {"policy": config.plan["policy"]} if config.policy else {}
+    write_whole(config.out / "manifest.json", json.dumps(chosen | {"shards": entries}, indent=1) + "\n")
 
 
 def _run(config: Collect, kinds: Mapping[str, type[Tabletop]], progress: "_Progress") -> None:

@@ -223,7 +223,7 @@ def _bolt(rng):
 
 
 def _book(rng):
-    width, length, thick = rng.uniform(0.055, 0.08), rng.uniform(0.085, 0.12), rng.uniform(0.02, 0.035)
+    width, length, thick = rng.uniform(0.045, 0.062), rng.uniform(0.07, 0.1), rng.uniform(0.02, 0.035)
     board, margin = rng.uniform(0.003, 0.005), rng.uniform(0.004, 0.006)
     z = (thick - board) / 2
     return [
@@ -246,7 +246,7 @@ def _bottle(rng):
 
 
 def _bowl(rng):
-    radius, height = rng.uniform(0.045, 0.065), rng.uniform(0.028, 0.045)
+    radius, height = rng.uniform(0.036, 0.052), rng.uniform(0.028, 0.045)
     foot, wall, floor = radius * rng.uniform(0.5, 0.65), rng.uniform(0.005, 0.008), rng.uniform(0.005, 0.008)
     return [
         _turned((0.9 * foot, 0), (foot, floor), sides=16),
@@ -279,7 +279,7 @@ def _brick(rng):
 
 
 def _can(rng):
-    radius, height = rng.uniform(0.024, 0.038), rng.uniform(0.06, 0.12)
+    radius, height = rng.uniform(0.024, 0.034), rng.uniform(0.06, 0.12)
     rim, edge = 0.85 * radius, 0.2 * radius
     return [_turned((rim, 0), (radius, edge), (radius, height - edge), (rim, height), sides=24)]
 
@@ -294,7 +294,7 @@ def _cone(rng):
 
 
 def _cross(rng):
-    reach, arm, thick = rng.uniform(0.075, 0.11), rng.uniform(0.02, 0.032), rng.uniform(0.02, 0.035)
+    reach, arm, thick = rng.uniform(0.06, 0.085), rng.uniform(0.018, 0.026), rng.uniform(0.02, 0.035)
     stub = (reach - arm) / 2
     return [
         _block(reach, arm, thick),
@@ -358,7 +358,7 @@ def _hammer(rng):
 
 
 def _jar(rng):
-    radius, height = rng.uniform(0.03, 0.038), rng.uniform(0.045, 0.07)
+    radius, height = rng.uniform(0.026, 0.034), rng.uniform(0.045, 0.07)
     neck, lid, thick = 0.8 * radius, radius * rng.uniform(0.92, 1.02), rng.uniform(0.012, 0.018)
     rise = 0.25 * radius
     return [
@@ -383,7 +383,7 @@ def _mug(rng):
 
 
 def _pan(rng):
-    radius, height = rng.uniform(0.04, 0.052), rng.uniform(0.018, 0.026)
+    radius, height = rng.uniform(0.03, 0.042), rng.uniform(0.018, 0.026)
     wall, floor = rng.uniform(0.005, 0.007), rng.uniform(0.005, 0.007)
     long, wide, thick = rng.uniform(0.06, 0.08), rng.uniform(0.013, 0.018), rng.uniform(0.008, 0.011)
     foot = 0.85 * radius
@@ -395,7 +395,7 @@ def _pan(rng):
 
 
 def _plate(rng):
-    radius, height = rng.uniform(0.05, 0.065), rng.uniform(0.012, 0.018)
+    radius, height = rng.uniform(0.042, 0.056), rng.uniform(0.012, 0.018)
     foot, thick = radius * rng.uniform(0.6, 0.7), rng.uniform(0.005, 0.007)
     return [
         _turned((foot, 0), (foot, thick), sides=16),
@@ -404,7 +404,7 @@ def _plate(rng):
 
 
 def _ring_thing(rng):
-    radius, tube = rng.uniform(0.03, 0.045), rng.uniform(0.007, 0.011)
+    radius, tube = rng.uniform(0.026, 0.036), rng.uniform(0.006, 0.009)
     height = 2 * tube * rng.uniform(0.8, 1.2)
     return _ring((radius - 2 * tube,) * 2, (radius,) * 2, (0, height), 8)
 
@@ -431,7 +431,7 @@ def _spoon(rng):
 
 
 def _star(rng):
-    points, reach, thick = int(rng.integers(5, 7)), rng.uniform(0.04, 0.055), rng.uniform(0.02, 0.03)
+    points, reach, thick = int(rng.integers(5, 7)), rng.uniform(0.032, 0.044), rng.uniform(0.02, 0.03)
     inner = reach * rng.uniform(0.42, 0.52)
     parts = []
     for k in range(points):

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from videossl.datasets.interactions import interactions, tasks
 from videossl.datasets.shards import open_shard, read_field
-from videossl.robot.collect import TASKS, Collect, chance_of, engine, episodes, make, scene_of
+from videossl.robot.collect import NET, TASKS, Collect, chance_of, engine, episodes, make, policy_of, scene_of
 from videossl.robot.tabletop import Randomisation
 
 SHOWN = 320  # pixels a side of a film
@@ -50,12 +50,13 @@ def replay(config: Replay) -> None:
         numbers = rng.choice(sorted(by_number), min(config.sample, len(by_number)), replace=False).tolist()
     else:
         numbers = [config.episode]
-    env = make(TASKS[task], collected)
+    env, policy = make(TASKS[task], collected), policy_of(collected)
     try:
         for number in sorted(numbers):
             if number not in by_number:
                 raise ValueError(f"{config.folder} has episodes 0 to {max(by_number)} of {task}, but not {number}")
-            verify(by_number[number], next(episodes(env, collected.seed, number, 1)), f"episode {number} of {task}")
+            made = next(episodes(env, collected.seed, number, 1, policy))
+            verify(by_number[number], made, f"episode {number} of {task}")
         print(f"{len(numbers)} of {len(by_number)} episodes of {task} made again: all the same, to the last bit")
     finally:
         env.close()
@@ -86,9 +87,11 @@ def plan_of(folder: Path) -> Collect:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder of interactions: it has no simulation.json")
     found = json.loads(path.read_text())
-    known = {key: value for key, value in found.items() if key not in ("is", "version", "engine", "randomisation")}
+    other = "is", "version", "engine", "randomisation", "policy"
+    known = {key: value for key, value in found.items() if key not in other}
+    net = folder / NET if found.get("policy") else None
     try:
-        collected = Collect(out=folder, randomisation=Randomisation(**found["randomisation"]), **known)
+        collected = Collect(out=folder, randomisation=Randomisation(**found["randomisation"]), policy=net, **known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what this version of `videossl collect` writes ({error})") from error
     if collected.plan != found:
@@ -114,8 +117,9 @@ def film(collected: Collect, task: str, number: int) -> np.ndarray:
     env = make(TASKS[task], collected, SHOWN)
     try:
         scene, trial = divmod(number, env.trials)
-        scene_of(env, collected.seed, scene)
-        return env.film(env.sample(chance_of(env, collected.seed, scene, trial)), FPS * SLOWER)
+        observation = scene_of(env, collected.seed, scene)
+        action, _ = policy_of(collected)(env, observation, chance_of(env, collected.seed, scene, trial))
+        return env.film(action, FPS * SLOWER)
     finally:
         env.close()
 

@@ -168,6 +168,9 @@ class Tabletop(gymnasium.Env):
         """One interaction: what is told of it, the reward, and whether the task is done."""
         raise AssertionError("a task says what it does")
 
+    def equip(self) -> None:
+        """What else things need that lie on the table."""
+
     def prepare(self, rng: np.random.Generator) -> None:
         """What else a scene needs, when all lies on the table."""
 
@@ -185,9 +188,13 @@ class Tabletop(gymnasium.Env):
                 break
         else:
             raise RuntimeError(f"no scene of {self.count} things came to rest within reach, in {ATTEMPTS} attempts")
+        self.equip()
         self.prepare(self.np_random)
         self.tried = 0
-        self.world.keep()
+        if self.count > 1:
+            self.laid = [self.world.pose(thing.body) for thing in self.things]
+        else:
+            self.world.keep()
         self.seen = self._observation()
         if self.render_mode == "human":
             self.world.watch = self._wait
@@ -196,6 +203,8 @@ class Tabletop(gymnasium.Env):
     def step(self, action: np.ndarray):
         action = self._checked(action)
         self.begin()
+        if self.restore and self.count > 1:
+            self._set_again()
         self.world.tune(self.physics)
         told, reward, done = self.act(action.astype(np.float64))
         record = {name: np.asarray(value) for name, value in (self._known(action) | told).items()}
@@ -243,16 +252,33 @@ class Tabletop(gymnasium.Env):
         """A new table with new things, not yet on it, a light and cameras."""
         self.world.physics = PHYSICS
         self.world.watch = None
+        self._clear()
+        self._look(rng)
+        self.things = [self._thing(rng) for _ in range(self.cast())]
+        for thing in self.things[self.count :]:
+            self.world.hold(thing.body)
+
+    def _clear(self) -> None:
+        """A new table, without things, and a hand."""
         self.world.renew()
         self.hand: Hand = HANDS[self.hand_name](self.world, self.jaws)
         self.hand.park()
         self.drawn: dict[int, Drawn] = {}
         self.poses = {self.world.table: ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))}
         self.textures: dict[int, int] = {}
-        self._look(rng)
-        self.things = [self._thing(rng) for _ in range(self.cast())]
-        for thing in self.things[self.count :]:
-            self.world.hold(thing.body)
+
+    def _set_again(self) -> None:
+        """The scene as it lay when it was kept, made anew: of several things Bullet remembers more than it restores."""
+        drawn, watch = self.drawn, self.world.watch
+        self.world.watch = None
+        self._clear()
+        self._show(self.world.table, drawn[self.world.table])
+        for thing, pose in zip(self.things, self.laid, strict=True):
+            body = self._add(thing.shape, thing.mass, thing.friction, drawn[thing.body])
+            assert body == thing.body, "what is made in the same order has the same number"
+            self.world.put(body, pose)
+        self.equip()
+        self.world.watch = watch
 
     def cast(self) -> int:
         """How many things there are, on the table or beside it."""
@@ -271,9 +297,7 @@ class Tabletop(gymnasium.Env):
         self.oblique = Camera(look(OBLIQUE, (0, 0, 0.04)), self.size, self.size, 0.6)
         surface, colour = rng.choice(TABLES), rng.uniform(0.35, 1.0) * rng.uniform(0.8, 1.0, 3)
         look_of = (tuple(colour.tolist()), int(surface)) if vary.table else ((0.6, 0.6, 0.6), PLAIN)
-        self.drawn[self.world.table] = Drawn(mesh_of(_TABLE, TABLE_TILE), *look_of)
-        if self._drawn_by_bullet:
-            self._dress(self.world.table, self.drawn[self.world.table])
+        self._show(self.world.table, Drawn(mesh_of(_TABLE, TABLE_TILE), *look_of))
 
     def _above(self, target, side: float) -> Camera:
         """A camera that looks down at a point, and sees `side` metres a side there."""
@@ -294,13 +318,22 @@ class Tabletop(gymnasium.Env):
         friction = made.friction * (1 + vary.friction) ** rougher
         colour = np.clip(made.colour * (1 + vary.colour * rng.uniform(-1, 1, 3)), 0, 1)
         drawn = Drawn(mesh_of(shape), tuple(colour.tolist()), made.texture)
+        body = self._add(shape, mass, friction, drawn)
+        material = [material.name for material in MATERIALS].index(made.material)
+        return Thing(self.categories.index(category), shape, material, friction, made.stiffness, mass, body)
+
+    def _add(self, shape: Shape, mass: float, friction: float, drawn: Drawn) -> int:
+        """A body that looks so; its number."""
         visual = visual_shape(self.world.client, drawn) if self._drawn_by_bullet else -1
         body = self.world.add(shape, mass, friction, visual)
+        self._show(body, drawn)
+        return body
+
+    def _show(self, body: int, drawn: Drawn) -> None:
+        """Have pictures show a body so."""
         self.drawn[body] = drawn
         if self._drawn_by_bullet:
             self._dress(body, drawn)
-        material = [material.name for material in MATERIALS].index(made.material)
-        return Thing(self.categories.index(category), shape, material, friction, made.stiffness, mass, body)
 
     def _drop(self, rng: np.random.Generator) -> bool:
         """Let the things fall and come to rest; whether they did, within reach."""
@@ -340,10 +373,14 @@ class Tabletop(gymnasium.Env):
     # What tasks ask of the scene.
 
     def begin(self) -> None:
-        """Have the scene as the next step begins from it: `sample` and `step` call this before anything."""
+        """Have things lie as the next step begins: `sample` and `step` call this before anything."""
         if not self.things:
             raise RuntimeError("there is no scene yet: call reset first")
-        if self.restore:
+        if self.restore and self.count > 1:
+            self.hand.park()
+            for thing, pose in zip(self.things, self.laid, strict=True):
+                self.world.put(thing.body, pose)
+        elif self.restore:
             self.world.restore()
 
     def corners(self, thing: Thing) -> np.ndarray:

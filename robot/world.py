@@ -196,14 +196,13 @@ class World:
         """Go back to the kept state.
 
         What Bullet remembers of contacts is not all in a state, and what follows would differ in its last digits; so
-        all contacts are ended first, by moving everything apart for a step.
+        all contacts are ended first, by moving everything apart for a step. That is enough for one free body: among
+        several, the order in which Bullet has them shows as well, and depends on which were held since.
         """
         assert self.state is not None, "nothing was kept"
+        assert len(self.free) == 1, f"{len(self.free)} bodies are free: make them anew instead"
         for body in self.bodies:
-            if len(self.free) > 1 and body in self.free:
-                self.hold(body)  # and released: Bullet lists bodies by when they became free or held
-                self.release(body)
-            elif body not in self.free and body not in self.held:
+            if body not in self.free and body not in self.held:
                 self.hold(body)
             self.put_away(body)
         self._simulate()

@@ -56,9 +56,11 @@ class Poke(Tabletop):
             "T_world_object_after": Field((7,), "float64", "m and quaternion xyzw, with the tip still down"),
         }
 
-    def prepare(self, rng: np.random.Generator) -> None:
+    def equip(self) -> None:
         for thing in self.things:
             self.world.soften(thing.body, thing.stiffness, DAMPING * np.sqrt(thing.stiffness * thing.mass))
+
+    def prepare(self, rng: np.random.Generator) -> None:
         self.world.settle([thing.body for thing in self.things], SETTLING)  # things sink in by their weight
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from videossl.experiments.curious_robot import (
     interactions_of,
     learn,
     run,
+    sets,
     tables,
     trained,
 )
@@ -137,6 +139,29 @@ def test_of_each_thing_every_other_picture_is_looked_for_among_the_rest():
     assert [r["name"] for r in gallery] == ["0", "2", "3", "4"] and [r["name"] for r in queries] == ["1", "5"]
     with pytest.raises(ValueError, match="no thing has two pictures"):
         halves(records[2:5])
+
+
+def test_a_users_folder_is_split_by_things_where_names_tell_them_and_else_by_pictures(made, tmp_path):
+    config, _ = made
+    for category in ("apple", "mug"):
+        for thing in range(4):
+            for view in range(2):
+                uw = tmp_path / f"uw/{category}/{category}_{thing}/{category}_{thing}_{view}_1_crop.png"
+                caltech = tmp_path / f"caltech/{category}/{thing}{view}.jpg"
+                for path in (uw, caltech):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    PIL.Image.fromarray(np.full((20, 24, 3), 40 * thing, np.uint8)).save(path)
+    train, test = sets(replace(config, images=tmp_path / "uw"), 16)["uw"]
+    things = [{(r["label"], r["instance"]) for r in part} for part in (train, test)]
+    assert things[0] and things[1] and not things[0] & things[1] and len(train) + len(test) == 16
+    assert train[0]["frames"][np.array(0)].shape == (3, 16, 16)
+    train, test = sets(replace(config, images=tmp_path / "caltech"), 16)["caltech"]
+    assert {r["label"] for r in train} == {0, 1} and len(train) + len(test) == 16 and len(test) == 4
+    for path in (tmp_path / "caltech").rglob("*.jpg"):
+        if not path.stem.endswith("00"):
+            path.unlink()
+    with pytest.raises(ValueError, match="each of the 2 groups holds all videos of some class"):
+        sets(replace(config, images=tmp_path / "caltech"), 16)
 
 
 def test_tables_stand_beside_the_papers_and_show_the_spread(made):

@@ -16,29 +16,29 @@ def folder(tmp_path_factory):
     return collected(tmp_path_factory.mktemp("touched") / "data", FEW, 1, size=32)
 
 
-def test_every_task_is_read_with_its_pictures_in_memory_once_for_all(folder, monkeypatch):
-    first = read(folder, 16, SMALL_HEADS)
+def test_every_task_is_read_and_its_pictures_are_scaled_once_for_all(folder, monkeypatch):
+    first = read(folder, folder / "pictures", 16, SMALL_HEADS)
     assert list(first.tasks) == list(touched.TASKS) and len(first.tasks["grasp"]) == 20
     assert first.tasks["push"][3]["frames"].shape == (2, 3, 16, 16)
     stored = touched._records(folder, "push", True)[3]
     full = stored["frames"][np.arange(2)].float()
     small = next(r for r in first.tasks["push"] if r["name"] == stored["name"])["frames"].float()
     assert abs(full.mean() - small.mean()) < 1
-    monkeypatch.setattr(touched.np, "savez", None)  # nothing is scaled again
-    again = read(folder, 16, SMALL_HEADS)
+    monkeypatch.setattr(touched, "replace", None)  # nothing is scaled again
+    again = read(folder, folder / "pictures", 16, SMALL_HEADS)
     assert again.tasks["poke"][0]["frames"].equal(first.tasks["poke"][0]["frames"])
     assert len(collected(folder, FEW, 1, size=32).name)  # is there: nothing is collected
 
 
 def test_held_out_scenes_are_none_of_those_to_train_on(folder):
-    train, held_out = (read(folder, 16, SMALL_HEADS, part=part) for part in (True, False))
+    train, held_out = (read(folder, folder / "pictures", 16, SMALL_HEADS, part=part) for part in (True, False))
     for task in ("grasp", "identity"):
         groups = [{record["group"] for record in part.tasks[task]} for part in (train, held_out)]
         assert groups[0] and groups[1] and not groups[0] & groups[1]
 
 
 def test_each_picture_is_labelled_by_what_it_shows(folder):
-    found = read(folder, 16, SMALL_HEADS)
+    found = read(folder, folder / "pictures", 16, SMALL_HEADS)
     pictures = found.pictures()
     assert len(pictures) == sum(len(r["frames"]) for records in found.tasks.values() for r in records)
     assert all(picture["frames"].shape == (1, 3, 16, 16) for picture in pictures)
@@ -51,11 +51,11 @@ def test_each_picture_is_labelled_by_what_it_shows(folder):
 def test_a_folder_that_lacks_a_task_goes_on_only_if_asked_to(folder, tmp_path):
     (tmp_path / "grasp").symlink_to(folder / "grasp")
     with pytest.raises(FileNotFoundError, match=r"holds no interactions of push and poke and identity.*--without push"):
-        read(tmp_path, 16, SMALL_HEADS)
-    found = read(tmp_path, 16, SMALL_HEADS, without=("push", "poke", "identity"))
+        read(tmp_path, tmp_path / "pictures", 16, SMALL_HEADS)
+    found = read(tmp_path, tmp_path / "pictures", 16, SMALL_HEADS, without=("push", "poke", "identity"))
     assert list(found.tasks) == ["grasp"]
     with pytest.raises(FileNotFoundError, match="no interactions of any task"):
-        read(tmp_path, 16, SMALL_HEADS, without=touched.TASKS)
+        read(tmp_path, tmp_path / "pictures", 16, SMALL_HEADS, without=touched.TASKS)
 
 
 def test_pokes_without_a_line_are_left_out_and_a_line_says_so(folder, monkeypatch, capsys):
@@ -70,7 +70,7 @@ def test_pokes_without_a_line_are_left_out_and_a_line_says_so(folder, monkeypatc
 
     monkeypatch.setattr(touched, "_records", spoiled)
     with pytest.raises(ValueError, match=r"none of 20 interactions of poke can be learned from: the force .* no line"):
-        read(folder, 16, SMALL_HEADS)
+        read(folder, folder / "pictures", 16, SMALL_HEADS)
     assert "poke: 20 of 20 are left out" in capsys.readouterr().out
 
 
@@ -78,7 +78,7 @@ def test_pictures_of_several_sizes_are_refused(folder):
     records = touched._records(folder, "grasp", True)
     other = {**records[0], "intrinsics": records[0]["intrinsics"] * 2 + 0.5}
     with pytest.raises(ValueError, match="grasp has pictures of 32 and 6"):
-        touched._in_memory([*records, other], folder / "pictures", "grasp-test", 16)
+        touched._at_hand([*records, other], folder / "pictures", "grasp-test", 16)
 
 
 def test_a_layer_that_the_trunk_lacks_is_said(folder):

@@ -1,10 +1,14 @@
+import errno
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from videossl.datasets.shards import check, read_manifest
 from videossl.robot.collect import Collect, collect, episodes, make, shared_out
 from videossl.robot.replay import Replay, replay, verify
 from videossl.robot.tasks.grasp import Grasp
+from videossl.robot.tasks.identity import Identity
 
 TINY = {"size": 24, "workers": 1}
 
@@ -27,13 +32,17 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.*")) if path.is_file()}
 
 
-def start(folder: Path, config: Collect) -> subprocess.Popen:
+def limit_files(most: int) -> None:
+    """No file of this process and its workers gets larger than so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def start(folder: Path, config: Collect, **options) -> subprocess.Popen:
     """The same collection, as a command of its own."""
     words = [config.task, "--out", str(folder), "--episodes", str(config.episodes), "--workers", str(config.workers)]
     command = [sys.executable, "-m", "videossl.experiments.cli", "collect", *words, "--size", str(config.size)]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder.parent, start_new_session=True
-    )
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options}
+    return subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **options)
 
 
 def killed_and_gone_on_with(folder: Path, config: Collect, kills: int, rng: np.random.Generator) -> dict[str, bytes]:
@@ -132,6 +141,43 @@ def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
     assert not (config.out / "manifest.json").exists()
 
 
+def test_a_full_disk_is_one_line_and_nothing_is_lost(whole, tmp_path):
+    config, files = whole
+    folder, sizes = tmp_path / "set", sorted(len(content) for name, content in files.items() if name.endswith(".h5"))
+    limit = (sizes[0] + sizes[-1]) // 2  # some shards are larger than a file may be, as if they were on a full disk
+    process = start(folder, config, stderr=subprocess.PIPE, preexec_fn=partial(limit_files, limit))
+    told = process.communicate(timeout=120)[1].decode().splitlines()
+    assert process.returncode == 1 and len(told) == 1
+    assert re.fullmatch(
+        r"videossl: \[Errno \d+\] File too large: the shard could not be written: '.*\d\.h5' "
+        r"\(\d+ of 400 episodes are in .*set, and the same command goes on\)",
+        told[0],
+    )
+    kept = {name: content for name, content in files_of(folder).items() if name.endswith(".h5")}
+    assert 0 < len(kept) < len(sizes) and all(files[name] == content for name, content in kept.items())
+    assert not list(folder.rglob("*.part"))
+    collect(replace(config, out=folder))
+    assert files_of(folder) == files
+
+
+@pytest.mark.parametrize("name", ["simulation.json", "manifest.json"])
+def test_a_disk_that_is_full_at_a_note_is_said_and_gone_on_from(tmp_path, monkeypatch, name):
+    config, told = Collect("grasp", tmp_path / "set", 5, **TINY), Path.write_text
+
+    def full(path, text):
+        if path.name.startswith(name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return told(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match=r"No space left on device"):
+            collect(config)
+    assert not list(config.out.rglob("*.part")) and not (config.out / name).exists()
+    collect(config)
+    assert read_manifest(config.out)[0]["episodes"] == 5
+
+
 def test_any_episode_is_made_again_bit_for_bit_and_filmed(whole, tmp_path, capsys):
     config, _ = whole
     for task in config.counts:
@@ -146,6 +192,16 @@ def test_any_episode_is_made_again_bit_for_bit_and_filmed(whole, tmp_path, capsy
         replay(Replay(config.out))
 
 
+def test_episodes_of_many_things_are_made_again_bit_for_bit_too(tmp_path, capsys):
+    config = Collect("push", tmp_path / "set", 40, objects_per_scene=5, **TINY)
+    collect(config)
+    replay(Replay(config.out, sample=8))
+    assert "8 of 40 episodes of push made again: all the same" in capsys.readouterr().out
+    assert [make(kind, config).count for kind in (Grasp, Identity)] == [5, 1]
+    with pytest.raises(ValueError, match=r"push takes .* 1 to 5 objects"):
+        collect(replace(config, objects_per_scene=6))
+
+
 def test_an_episode_that_differs_is_named_with_its_field(whole):
     config, _ = whole
     env = make(Grasp, config)
@@ -155,3 +211,18 @@ def test_an_episode_that_differs_is_named_with_its_field(whole):
     with pytest.raises(ValueError, match="episode 7 is not the same when it is made again: gap is 7"):
         verify(record, {**made, "gap": np.float32(7)}, "episode 7")
     env.close()
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_bytes(whole, tmp_path):
+    pytest.importorskip("ray", reason="no ray: pip install 'videossl[ray]'")
+    config, files = whole
+    collect(replace(config, out=tmp_path / "set", workers=2, executor="ray"))
+    assert files_of(tmp_path / "set") == files
+
+
+def test_without_ray_a_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"no module ray, which --executor ray needs: pip install 'videossl\[ray\]'"):
+        collect(Collect("grasp", tmp_path / "set", executor="ray", **TINY))
+    assert not (tmp_path / "set").exists()

@@ -97,6 +97,32 @@ def test_a_trial_is_the_same_with_any_hand_and_number_of_things(task, hand, coun
     assert bits(record_of(env, 7, 1)) == first[1]
 
 
+@pytest.mark.parametrize("task", [Grasp, Push, Poke])
+def test_among_many_things_a_trial_is_the_same_whatever_was_tried_before(task):
+    env = task(size=8, observe=(), objects_per_scene=5)
+    for scene in range(3):
+        env.reset(seed=scene)
+        first = [bits(record_of(env, scene, trial, reset=False)) for trial in range(5)]
+        for trial in np.random.default_rng(scene).permutation(10) % 5:
+            assert bits(record_of(env, scene, trial, reset=False)) == first[trial], (scene, trial)
+
+
+def test_a_scene_of_many_things_that_is_made_anew_is_where_and_what_it_was():
+    env = Poke(size=48, objects_per_scene=4, observe=("rgb", "segmentation"))
+    before = env.reset(seed=3)[0]
+    lay = [env.world.pose(thing.body) for thing in env.things]
+    env.step(action_of(env, 3, 0))
+    env._set_again()
+    for thing, pose in zip(env.things, lay, strict=True):
+        assert env.world.pose(thing.body) == pytest.approx(pose, abs=1e-12)
+    after = env._observation()
+    assert all((before[name] == after[name]).all() for name in before)
+    for thing in env.things:
+        told = env.world.client.getDynamicsInfo(thing.body, -1)
+        assert told[0] == pytest.approx(thing.mass) and told[1] == pytest.approx(thing.friction)
+        assert told[9] == pytest.approx(thing.stiffness)
+
+
 def test_a_trial_is_the_same_in_a_fresh_process():
     code = """
 import sys, numpy as np
