@@ -49,7 +49,7 @@ def test_each_learns_which_view_is_of_the_same_picture_and_does_not_collapse(nam
         before = 0.9 * math.log(method.queue + 1)  # random keys, as a queue begins with, are told apart at once
     after, metrics = learn(method, records, tiny(), 80)(asked)
     assert after < before and metrics["spread"] > 0.3
-    assert metrics["guessing"] == pytest.approx(1 / 48) and metrics["accuracy"] > 7 / 48
+    assert metrics["guessing"] == pytest.approx(1 / 48) and metrics["accuracy"] > 5 / 48
 
 
 def test_both_views_of_an_image_are_of_its_one_frame_and_a_videos_lie_within_reach(counting):
