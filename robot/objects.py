@@ -4,8 +4,8 @@ A thing is a union of convex parts, each given by its corners: what collides is 
 wall pieces, so that a finger fits inside and a hand can take the rim. Which instance of a category a thing is says all of
 its form: nothing depends on what was made before.
 
-Metres; z is up as a thing usually lies or stands. Sizes suit a hand that opens 80 mm: most things have a place that is
-narrower.
+Metres; z is up as a thing usually lies or stands. Sizes suit a hand that opens 80 mm: most things are narrower some way
+through their middle, with room for it to be a centimetre off; plates, bowls and pans have to be taken by the rim.
 """
 
 from collections.abc import Callable, Iterable
