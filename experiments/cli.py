@@ -91,7 +91,10 @@ COMMANDS = {
         "experiments.bench.collect", "BenchCollect", "bench_collect", "simulated interactions an hour"
     ),
     "bench robot": Command(
-        "experiments.bench.robot", "BenchRobot", "bench_robot", "how often robots succeed, and how true their labels are"
+        "experiments.bench.robot",
+        "BenchRobot",
+        "bench_robot",
+        "how often robots succeed, and how true their labels are",
     ),
     "bench fuzz": Command("experiments.bench.fuzz", "BenchFuzz", "bench_fuzz", "read thousands of damaged files"),
     "report": Command("experiments.report", "Report", "report", "one HTML page of runs and their scores"),
