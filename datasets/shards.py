@@ -4,6 +4,7 @@ A folder of interactions holds
     simulation.json     what was asked for: which task, how many episodes, which seed, and so on
     grasp/000000.h5     a shard: some hundreds of episodes, one after the other; further ones are 000001.h5, ...
     push/000000.h5      of another task, and so on
+    policy.pt           where a trained net chose some of the actions: that net
     manifest.json       written last, so where it is, all is there: {"shards": [{"file", "task", "first", "episodes",
                         "bytes", "sha256"}]}
 

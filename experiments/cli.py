@@ -90,6 +90,12 @@ COMMANDS = {
     "bench collect": Command(
         "experiments.bench.collect", "BenchCollect", "bench_collect", "simulated interactions an hour"
     ),
+    "bench paper": Command(
+        "experiments.bench.paper",
+        "BenchPaper",
+        "bench_paper",
+        "time, size and memory of a data set of the paper's size",
+    ),
     "bench robot": Command(
         "experiments.bench.robot",
         "BenchRobot",

@@ -12,7 +12,6 @@ ECCV 2016. Where we leave it: see `Scale` and `learn`.
 """
 
 import json
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +38,18 @@ from videossl.evaluation.views import Views
 from videossl.experiments.act import Act, act
 from videossl.experiments.cli import one_line_errors
 from videossl.experiments.console import console, quiet
+from videossl.experiments.curious_tables import (
+    ALL,
+    IDENTITY,
+    IMAGENET,
+    KS,
+    LABELS,
+    PAPER_TABLES,
+    RANDOM,
+    REBUILD,
+    WITHOUT,
+    tables,
+)
 from videossl.experiments.robot_pictures import draw_nearest, draw_neurons
 from videossl.experiments.runs import command, read_json, versions, write_json
 from videossl.experiments.touched import TASKS, Touched, collected, read
@@ -59,47 +70,8 @@ from videossl.training.draws import Draws, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import cosine
 
-KS = (1, 5, 10, 20)
 TUNING = 0.05  # rate of fine-tuning, by SGD
 VIEWS = Views(clips=1, crops=1)  # pictures are squares of the trunk's size
-RANDOM, ALL, IDENTITY, REBUILD, LABELS, IMAGENET = (
-    "random initialisation",
-    "robot tasks",
-    "identity only",
-    "auto-encoder",
-    "labels of the things",
-    "ImageNet",
-)
-WITHOUT = {task: f"all but {task}" for task in TASKS}
-
-# What the paper prints. Source: lecture slides that quote its tables; the PDF was not at hand.
-PAPER_TABLES = {
-    "source": "Pinto et al., ECCV 2016, tables 1 to 3, as quoted in lecture slides; not checked against the paper",
-    "sets": ["Household (ImageNet)", "UW RGB-D", "Caltech-256"],
-    "accuracy": {
-        RANDOM: [0.250, 0.468, 0.242],
-        ALL: [0.354, 0.693, 0.317],
-        IDENTITY: [0.315, 0.660, 0.252],
-        REBUILD: [0.296, 0.657, 0.280],
-        IMAGENET: [0.625, 0.820, 0.656],
-        WITHOUT["grasp"]: [0.309, 0.632, 0.263],
-        WITHOUT["push"]: [0.356, 0.710, 0.279],
-        WITHOUT["poke"]: [0.342, 0.684, 0.289],
-        WITHOUT["identity"]: [0.324, 0.711, 0.297],
-    },
-    "recall": {
-        "instance": {
-            RANDOM: [0.062, 0.219, 0.331, 0.475],
-            ALL: [0.720, 0.831, 0.875, 0.909],
-            IMAGENET: [0.686, 0.857, 0.903, 0.941],
-        },
-        "category": {
-            RANDOM: [0.150, 0.466, 0.652, 0.800],
-            ALL: [0.833, 0.918, 0.946, 0.966],
-            IMAGENET: [0.854, 0.953, 0.969, 0.982],
-        },
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -526,70 +498,6 @@ def gathered(config: CuriousRobot, touched: Touched, held_out: Touched) -> dict:
         for name, part in (("learned from", touched), ("unseen", held_out))
     }
     return {"scale": config.scale, "amounts": checkpoints.plain(config.amounts), "interactions": counts, "rows": rows}
-
-
-def tables(found: dict) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Title -> columns and rows of words, those of the paper beside ours."""
-    rows, paper = found["rows"], found["paper"]
-    first = next(iter(rows.values()))
-    names = [key.removesuffix(" linear") for key in first if key.endswith(" linear")]
-    measures = [f"{name} {way}" for name in names for way in ("linear", "fine-tuned")]
-    theirs = [f"paper: {name}" for name in paper["sets"]]
-    chance = ["chance", *(cell(first[f"{m.rsplit(' ', 1)[0]} chance"]) for m in measures), *[""] * 3]
-    whole = [row for row in rows if row not in WITHOUT.values()]
-
-    def line(row: str, keys: list[str]) -> list[str]:
-        accuracy = paper["accuracy"].get(row, [None] * 3)
-        return [row, *(cell(rows[row].get(k)) for k in keys), *(f"{100 * a:.1f}" if a else "" for a in accuracy)]
-
-    made = {
-        "Table 1: classification, % of pictures": (
-            ["", *measures, *theirs],
-            [chance, *(line(row, measures) for row in whole)],
-        )
-    }
-    for level in ("instance", "category"):
-        keys = [f"{level} R@{k}" for k in KS]
-        lines = [["chance", *(cell(first[f"{level} chance R@{k}"]) for k in KS), *[""] * 4]]
-        for row in whole:
-            known = paper["recall"][level].get(row, [None] * 4)
-            lines.append(
-                [row, *(cell(rows[row].get(k)) for k in keys), *(f"{100 * a:.1f}" if a else "" for a in known)]
-            )
-        made[f"Table 2: the same {level} among the nearest k, %"] = (
-            ["", *(f"R@{k}" for k in KS), *(f"paper: R@{k}" for k in KS)],
-            lines,
-        )
-    keys = [*(f"{name} linear" for name in names), "instance R@1", "category R@1"]
-    made["Table 3: one task left out, %"] = (
-        ["", *keys, *theirs],
-        [line(row, keys) for row in (ALL, *(name for name in WITHOUT.values() if name in rows))],
-    )
-    tasks = [key for key in rows[ALL] if key in ("grasp AUC", "push error", "poke rank correlation", "identity AUC")]
-    made["The tasks themselves, unseen things (push: error over that of the mean)"] = (
-        ["", *tasks],
-        [[row, *(cell(rows[row].get(k), 1.0, 3) for k in tasks)] for row in rows if set(tasks) & rows[row].keys()],
-    )
-    trials = [
-        [
-            f"{task}: {name}",
-            f"{r['trials']}",
-            f"{100 * r['share']:.1f}",
-            "{:.1f} to {:.1f}".format(*(100 * e for e in r["interval"])),
-        ]
-        for task, one in found.get("acting", {}).items()
-        for name, r in one["rows"].items()
-    ]
-    made["Acting on unseen things"] = (["", "trials", "successes, %", "95 % interval"], trials)
-    return made
-
-
-def cell(values: list[float] | None, scale: float = 100.0, digits: int = 1) -> str:
-    """Mean and standard deviation over seeds."""
-    if values is None:
-        return ""
-    spread = f" ± {scale * statistics.stdev(values):.{digits}f}" if len(values) > 1 and len(set(values)) > 1 else ""
-    return f"{scale * statistics.fmean(values):.{digits}f}{spread}"
 
 
 def tell(config: CuriousRobot, found: dict) -> None:

@@ -125,5 +125,5 @@ def listed(title: str, whys: dict[str, str], out: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Print, though a file's name may hold bytes that are no text."""
-    print(text.encode(errors="backslashreplace").decode())
+    """Print a line, though a file's name may hold bytes that are no text, or line breaks."""
+    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))

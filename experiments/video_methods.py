@@ -3,8 +3,8 @@
     python -m videossl.experiments.video_methods --real ceiling_actions --kitti kitti_odometry
 
 Each method pretrains a small trunk, in as many steps as the others where nothing else is said. It is asked its own
-question on held-out and on test videos, beside the trivial answer, and again with its shortcut closed: on test videos that
-stand still but for drifting colours, or with other fields. Its features are scored by the protocols that suit the data. What is done is not done again, so a command that was stopped goes on. OUT holds
+question on held-out and on test videos, beside the trivial answer, and again with its shortcut closed (see `Closing`). Its
+features are scored by the protocols that suit the data. What is done is not done again, so a command that was stopped goes on. OUT holds
 video_methods.json with all numbers, and a report.html for each world.
 """
 
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import tyro
 from rich.table import Table
@@ -88,6 +89,38 @@ class VideoMethods:
             raise ValueError(f"there is no world {min(unknown)!r}; there are: {', '.join(WORLDS)}")
 
 
+# How a shortcut is closed: of a method and test records, what draws examples from a record, and the records for it.
+Closing = Callable[[Method, list[dict]], tuple[Callable, list[dict]]]
+
+
+def drifting(method: Method, records: list[dict]) -> tuple[Callable, list[dict]]:
+    """Videos that stand still but for their colours: nothing else tells the order."""
+    return method.sample, [standing_still(record, DRIFT) for record in records]
+
+
+def still(method: Method, records: list[dict]) -> tuple[Callable, list[dict]]:
+    """Videos that stand still: what is answered as well as of moving ones is answered without motion."""
+    return method.sample, [standing_still(record, (0.0, 0.0, 0.0)) for record in records]
+
+
+def last_frame_alone(method: Method, records: list[dict]) -> tuple[Callable, list[dict]]:
+    """All frames that are shown are the last of them: what follows is known as well as before where motion was not used."""
+
+    def sample(record: dict, rng: np.random.Generator) -> dict:
+        example = method.sample(record, rng)
+        name, shown = ("clips", method.length) if "clips" in example else ("video", method.past)
+        frames = example[name]
+        last = frames[shown - 1 : shown].expand(shown, *frames.shape[1:])
+        return {**example, name: torch.cat([last, frames[shown:]])}
+
+    return sample, records
+
+
+def background(method: Tracking, records: list[dict]) -> tuple[Callable, list[dict]]:
+    """Pairs are told apart by what is around the patch alone."""
+    return replace(method, background=True).sample, records
+
+
 class Entry(NamedTuple):
     """A method with the fields that suit such videos, and by what it is told whether it answers its own question."""
 
@@ -95,10 +128,10 @@ class Entry(NamedTuple):
     trunk: Small | LSTM
     metric: str = "accuracy"
     trivial: str | None = None  # the same metric of the trivial answer, where that depends on the example; None: chance
-    closed_metric: str | None = None  # measured with the shortcut closed; None: the trivial answer is the control
+    closed_metric: str | None = None  # measured with the shortcut closed; None: it is not
+    closing: Closing = drifting  # how it is closed
     steps: float = 1.0  # of pretraining, as a share of what others get
     rate: float = 2e-3  # peak learning rate of AdamW
-    closed: dict | None = None  # fields that close it; None: videos that stand still are asked about
 
 
 class World(NamedTuple):
@@ -201,13 +234,10 @@ def asked_again(world: World, entry: Entry, path: Path, config: VideoMethods) ->
     fabric = ENGINE.launch()
     plan = pretraining(world, entry, 0, path, config)
     test = usable(world.videos.records(False, world.split, net.trunk.resize), method, fabric)
-    if entry.closed is None:
-        closed, records = method, [standing_still(record, DRIFT) for record in test]
-    else:
-        closed, records = replace(method, **entry.closed), test
     found = {"test": measure(net, Draws(test, method.sample, 0), plan, fabric)}
     if entry.closed_metric is not None:
-        found["shortcut closed"] = measure(net, Draws(records, closed.sample, 0), plan, fabric)
+        sample, records = entry.closing(method, test)
+        found["shortcut closed"] = measure(net, Draws(records, sample, 0), plan, fabric)
     if world.elsewhere is not None:
         real = usable(world.elsewhere.records(True, 1, net.trunk.resize), method, fabric)
         found["elsewhere"] = measure(net, Draws(real, method.sample, 0), plan, fabric)
@@ -255,7 +285,7 @@ def show(name: str, world: World, found: dict) -> None:
 def beside(found: dict, entry: Entry, part: str, chance: dict) -> str:
     """A method's own metric, and in brackets what the trivial answer scores on the same examples."""
     metric, trivial = entry.metric, entry.trivial
-    if part == "shortcut closed" and entry.closed is not None:
+    if part == "shortcut closed" and metric != entry.closed_metric:
         metric, trivial = entry.closed_metric, None
     known = found.get(f"held_out_{trivial}") or chance.get(metric)
     return spread(found[f"held_out_{metric}"]) + (f" ({statistics.fmean(known):.3f})" if known else "")
@@ -287,25 +317,28 @@ VOXELS = {
 def action_methods(stride: int, size: int) -> dict[str, Entry]:
     """What is asked of videos of actions: `stride` frames are as far apart as a movement takes to be seen."""
     frames, clips = Small(length=1, size=size), Small(length=4, size=size)
+    predicted = "future_mse", "copy_mse", "future_mse", last_frame_alone
     near = ShuffleAndLearn(4 * stride // 3, stride + 1, negatives=0.5, jitter=2, head="pairs")
     return {
         "Shuffle and Learn": Entry(near, frames, closed_metric="accuracy"),
         "OPN": Entry(OPN(gap=stride, region=1.0, slack=8, fc7=128, **SORTING), frames, closed_metric="accuracy"),
         "clip order": Entry(ClipOrder(length=1, gap=stride - 1, pair=128, **SORTING), frames, closed_metric="accuracy"),
-        "frame prediction": Entry(FramePrediction(stride=stride, **PREDICTION), frames, "future_mse", "copy_mse"),
+        "frame prediction": Entry(FramePrediction(stride=stride, **PREDICTION), frames, *predicted),
         "tracking": Entry(
             Tracking(frames=12, moved=0.25),
             frames,
             trivial="pixels_accuracy",
             closed_metric="background_accuracy",
-            closed={"background": True},
+            closing=background,
             steps=SLOW,
         ),
         "video autoencoder": Entry(
-            VideoAutoencoder(length=4, stride=stride, width=16), clips, "mse", "mean_mse", steps=SLOW
+            VideoAutoencoder(length=4, stride=stride, width=16), clips, "mse", "mean_mse", "mse", still, steps=SLOW
         ),
-        "colour": Entry(Voxel2Voxel("colour", **VOXELS), clips, "mse", "grey_mse", steps=SLOW),
-        "future voxels": Entry(Voxel2Voxel("future", **VOXELS), clips, "mse", "copy_mse", steps=SLOW),
+        "colour": Entry(Voxel2Voxel("colour", **VOXELS), clips, "mse", "grey_mse", "mse", still, steps=SLOW),
+        "future voxels": Entry(
+            Voxel2Voxel("future", **VOXELS), clips, "mse", "copy_mse", "mse", last_frame_alone, steps=SLOW
+        ),
     }
 
 
@@ -400,7 +433,7 @@ def score_scenes(pictures: Videos, config: VideoMethods, path: Path, out: Path, 
 def moving(config: VideoMethods) -> World:
     """Two digits that move, as in Srivastava et al., at half the size."""
     lstm = LSTM(size=32, units=256)
-    predicted = ("future_mse", "copy_mse")
+    predicted = "future_mse", "copy_mse", "future_mse", last_frame_alone
     methods = {
         "composite LSTM": Entry(FramePrediction(conditional="neither"), lstm, *predicted, rate=5e-3),
         "future predictor": Entry(

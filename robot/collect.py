@@ -254,7 +254,8 @@ def _environment(kind: type[Tabletop], config: Collect) -> Tabletop:
     return make(kind, config)
 
 
-def _make_shard(config: Collect, kind: type[Tabletop], shard: Shard) -> None:
+def make_shard(config: Collect, kind: type[Tabletop], shard: Shard) -> None:
+    """Make the episodes of a shard and write it; nothing if it is there."""
     if multiprocessing.parent_process() is not None or multiprocessing.current_process().name != "MainProcess":
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the process that began this one stops it
     path = config.out / shard.file
@@ -329,6 +330,7 @@ def collect_from(config: Collect, kinds: Mapping[str, type[Tabletop]]) -> None:
         make(kind, config).close()  # which says what is wrong before anything is made
     if config.executor == "ray":
         _begin_ray()
+        config = replace(config, out=config.out.absolute())  # workers elsewhere begin in folders of their own
     claim(config.out, config.plan)
     if config.policy is not None:
         config = replace(config, policy=_keep(config))
@@ -383,7 +385,7 @@ def _run(config: Collect, kinds: Mapping[str, type[Tabletop]], progress: "_Progr
     while missing := [shard for shard in progress.shards if not (config.out / shard.file).exists()]:
         deaths, left = (0 if len(missing) < left else deaths), len(missing)
         workers = config.workers or (-1 if config.executor == "ray" else joblib.cpu_count())
-        jobs = [joblib.delayed(_make_shard)(config, kinds[shard.task], shard) for shard in missing]
+        jobs = [joblib.delayed(make_shard)(config, kinds[shard.task], shard) for shard in missing]
         backend = "ray" if config.executor == "ray" else "loky"
         try:
             joblib.Parallel(min(workers, len(jobs)), backend=backend, batch_size=1)(jobs)

@@ -22,7 +22,7 @@ from scipy.spatial import ConvexHull
 
 TILE = 0.08  # metres a side: what one repeat of a texture covers
 BLOB = 0.015  # metres to a unit of random_urdfs' files, as in their own URDFs
-BLOB_SCALE = 0.60, 0.85  # of their size: at full size, four in ten are wider everywhere than the hand opens
+BLOB_SCALE = 0.65, 0.90  # of their size: at full size, four in ten are wider everywhere than the hand opens
 
 
 @dataclass(frozen=True, eq=False)
@@ -535,7 +535,7 @@ def household(category: str, number: int) -> Shape:
 
 @lru_cache(maxsize=2048)
 def blob(category: str, number: int) -> Shape:
-    """One of the 1000 things of PyBullet's `random_urdfs`, at 0.60 to 0.85 of its size.
+    """One of the 1000 things of PyBullet's `random_urdfs`, at 0.65 to 0.90 of its size.
 
     Source: Quillen et al., "Deep Reinforcement Learning for Vision-Based Robotic Grasping", ICRA 2018, section V.
 

@@ -269,8 +269,7 @@ class Tabletop(gymnasium.Env):
 
     def _set_again(self) -> None:
         """The scene as it lay when it was kept, made anew: of several things Bullet remembers more than it restores."""
-        drawn, watch = self.drawn, self.world.watch
-        self.world.watch = None
+        drawn = self.drawn
         self._clear()
         self._show(self.world.table, drawn[self.world.table])
         for thing, pose in zip(self.things, self.laid, strict=True):
@@ -278,7 +277,6 @@ class Tabletop(gymnasium.Env):
             assert body == thing.body, "what is made in the same order has the same number"
             self.world.put(body, pose)
         self.equip()
-        self.world.watch = watch
 
     def cast(self) -> int:
         """How many things there are, on the table or beside it."""

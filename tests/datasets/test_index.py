@@ -438,3 +438,11 @@ def test_a_limit_under_the_time_between_two_signs_of_life_is_refused(folder):
 def test_what_a_killed_process_of_the_same_number_left_does_not_stop_indexing(folder):
     (folder / f".index.json.{os.getpid()}").touch()
     assert len(make(folder)["videos"]) == 3
+
+
+def test_a_name_with_a_line_break_is_told_in_one_line(tmp_path, film, counting, capsys):
+    film(tmp_path / "fine.avi", counting)
+    (tmp_path / "two\nlines.mp4").write_text("no video")
+    index(Index(tmp_path))
+    told = [line for line in capsys.readouterr().out.splitlines() if "lines.mp4" in line]
+    assert len(told) == 1 and told[0].startswith(r"  two\nlines.mp4 ")

@@ -8,24 +8,8 @@ import pytest
 import torch
 
 from videossl.experiments import curious_robot as module
-from videossl.experiments.curious_robot import (
-    ALL,
-    IDENTITY,
-    LABELS,
-    RANDOM,
-    REBUILD,
-    SCALES,
-    WITHOUT,
-    CuriousRobot,
-    cell,
-    halves,
-    interactions_of,
-    learn,
-    run,
-    sets,
-    tables,
-    trained,
-)
+from videossl.experiments.curious_robot import SCALES, CuriousRobot, halves, interactions_of, learn, run, sets, trained
+from videossl.experiments.curious_tables import ALL, IDENTITY, LABELS, RANDOM, REBUILD, WITHOUT, cell, tables
 from videossl.methods.joint import Joint, Zip
 from videossl.models.small import Small
 

@@ -1,11 +1,16 @@
+import numpy as np
 import pytest
+import torch
 
 from videossl.experiments.runs import read_json
-from videossl.experiments.video_methods import VideoMethods, run
+from videossl.experiments.video_methods import VideoMethods, last_frame_alone, run
+from videossl.methods.frame_prediction import FramePrediction
+from videossl.methods.voxel2voxel import Voxel2Voxel
 
 
 def test_a_world_is_run_measured_beside_its_trivial_answer_and_gone_on_with(tmp_path, capsys):
-    config = VideoMethods(tmp_path, only=("real_actions", "moving_digits"), seeds=(0,), steps=10, workers=0)
+    one = {"methods": ("future predictor",), "seeds": (0,), "steps": 3, "workers": 0}
+    config = VideoMethods(tmp_path, only=("real_actions", "moving_digits"), **one)
     found = run(config)
     assert "real_actions: left out" in capsys.readouterr().out and list(found) == ["moving_digits"]
     stored = read_json(tmp_path / "video_methods.json")
@@ -24,3 +29,16 @@ def test_a_world_is_run_measured_beside_its_trivial_answer_and_gone_on_with(tmp_
 def test_an_unknown_world_is_named():
     with pytest.raises(ValueError, match="there is no world 'moon'; there are: simulated_actions"):
         VideoMethods(only=("moon",))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(FramePrediction(past=3, future=2), "video"), (Voxel2Voxel("future", length=3), "clips")],
+)
+def test_with_the_last_frame_alone_the_past_stands_still_and_what_follows_is_the_same(method, name):
+    frames = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 3, 4, 4).clone()
+    sample, records = last_frame_alone(method, [{"frames": frames}])
+    before, after = (draw(records[0], np.random.default_rng(0)) for draw in (method.sample, sample))
+    assert after[name][:3, 0, 0, 0].tolist() == [int(before[name][2, 0, 0, 0])] * 3
+    assert torch.equal(after[name][3:], before[name][3:]) and frames[:, 0, 0, 0].tolist() == list(range(6))
+    assert all(np.array_equal(after[key], before[key]) for key in after.keys() - {name})

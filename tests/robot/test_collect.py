@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,15 +46,20 @@ def start(folder: Path, config: Collect, **options) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **options)
 
 
-def killed_and_gone_on_with(folder: Path, config: Collect, kills: int, rng: np.random.Generator) -> dict[str, bytes]:
-    """What a folder holds after its collection was killed, workers and all, at random moments, and then left alone."""
+def killed(folder: Path, config: Collect, kills: int, seconds: tuple[float, float], seed: int) -> list[int]:
+    """Start a collection and kill it, workers and all, so many seconds after; how many shards were there each time.
+
+    Times are of those that were at work when they were killed.
+    """
+    rng, found = np.random.default_rng(seed), []
     for _ in range(kills):
         process = start(folder, config)
-        time.sleep(rng.uniform(1.5, 5.0))
+        time.sleep(rng.uniform(*seconds))
+        if process.poll() is None:
+            found.append(len(list(folder.rglob("0*.h5"))))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    collect(replace(config, out=folder))
-    return files_of(folder)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +75,37 @@ def test_two_workers_make_the_same_bytes(whole, tmp_path):
     assert files_of(tmp_path / "set") == files and "manifest.json" in files
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_and_gone_on_with_it_is_the_same(whole, tmp_path, kills):
+def test_killed_at_random_moments_and_gone_on_with_it_is_the_same(whole, tmp_path):
     config, files = whole
-    assert killed_and_gone_on_with(tmp_path / "set", config, kills, np.random.default_rng(kills)) == files
+    killed(tmp_path / "set", config, 2, (1.5, 5.0), seed=2)
+    collect(replace(config, out=tmp_path / "set"))
+    assert files_of(tmp_path / "set") == files
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> tuple[Collect, str]:
+    """A collection that was never stopped, and the hash of its manifest, which lists those of its shards."""
+    config = Collect("all", tmp_path_factory.mktemp("large") / "set", episodes=6000, size=24, workers=2)
+    collect(config)
+    return config, hash_of(config.out)
+
+
+def hash_of(folder: Path) -> str:
+    return sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_killed_twenty_times_with_any_number_of_workers_it_is_the_same(large, tmp_path, workers):
+    config, whole = large
+    stopped = replace(config, out=tmp_path / "set", workers=workers)
+    shards = killed(stopped.out, stopped, 20, (3.0, 12.0), seed=workers)
+    assert len(shards) >= 15 and len(set(shards)) >= 4, shards  # it was at work, and went on each time
+    collect(stopped)
+    assert hash_of(stopped.out) == whole
+    for shard in read_manifest(stopped.out):
+        assert sha256(check(stopped.out / shard["file"])).hexdigest() == shard["sha256"]
+    assert not list(stopped.out.rglob("*.part"))
 
 
 def test_an_episode_made_alone_is_the_one_in_the_collection(whole):

@@ -117,7 +117,7 @@ def test_blobs_are_the_files_scaled_down():
         lines = (folder / f"{number:03}" / f"{number:03}.obj").read_text().splitlines()
         corners = 0.015 * np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
         ratio = blob("blob", number).extent / np.ptp(corners, 0)
-        assert np.ptp(ratio) < 1e-6 and 0.60 <= ratio[0] <= 0.85
+        assert np.ptp(ratio) < 1e-6 and 0.65 <= ratio[0] <= 0.90
     assert len(blob("blob", 0).parts) == 5  # objects in 000.obj
     mesh = mesh_of(blob("blob", 0))
     corners = mesh.vertices[mesh.faces].astype(float)
