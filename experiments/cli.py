@@ -39,6 +39,18 @@ COMMANDS = {
         "simulate_scenes",
         "pictures of 16 kinds of simulated scenes, in SUN397's layout",
     ),
+    "simulate masks": Command(
+        "robot.masks",
+        "SimulateMasks",
+        "simulate_masks",
+        "film an actor and moving things with a mask of each, in DAVIS's layout",
+    ),
+    "simulate clutter": Command(
+        "robot.clutter",
+        "SimulateClutter",
+        "simulate_clutter",
+        "pictures of several things, with boxes, masks and depth, in PASCAL VOC's layout",
+    ),
     "simulate objects": Command(
         "robot.things",
         "SimulateObjects",
@@ -68,7 +80,10 @@ COMMANDS = {
     ),
     "embed": Command("experiments.embed", "Embed", "embed", "write features of videos: Parquet or HDF5"),
     "search": Command("experiments.embed", "Search", "search", "the clips most like a video's, as a picture"),
-    "map": Command("experiments.map", "Map", "draw_map", "features as points in two dimensions: t-SNE or PCA"),
+    "map": Command("experiments.map", "Map", "draw_map", "features as points in two dimensions: t-SNE, UMAP, PCA"),
+    "attention": Command(
+        "experiments.attention", "Attend", "attend", "what a transformer attends to over a video, as a picture"
+    ),
     "publish": Command("experiments.publish", "Publish", "publish", "write a trunk as safetensors, .pth or ONNX"),
     "protocols diff": Command(
         "experiments.protocols", "Diff", "diff", "in which fields two published protocols differ"
@@ -85,6 +100,9 @@ COMMANDS = {
     ),
     "bench evaluation": Command(
         "experiments.bench.evaluation", "BenchEvaluation", "bench_evaluation", "scores by each decoder and packed copy"
+    ),
+    "bench views": Command(
+        "experiments.bench.views", "BenchViews", "bench_views", "a test video's views read together and one by one"
     ),
     "bench fit": Command("experiments.bench.fit", "BenchFit", "bench_fit", "the training loop beside a bare one"),
     "bench collect": Command(
@@ -103,6 +121,10 @@ COMMANDS = {
         "how often robots succeed, and how true their labels are",
     ),
     "bench fuzz": Command("experiments.bench.fuzz", "BenchFuzz", "bench_fuzz", "read thousands of damaged files"),
+    "curious-robot": Command(
+        "experiments.curious_robot", "CuriousRobot", "run", "The Curious Robot, from collecting to its three tables"
+    ),
+    "reproduce": Command("experiments.reproduce", "Reproduce", "reproduce", "tables of papers, theirs beside ours"),
     "report": Command("experiments.report", "Report", "report", "one HTML page of runs and their scores"),
 }
 
@@ -146,13 +168,21 @@ def main() -> None:
     if arguments[0] == "--version":
         print(importlib.metadata.version("videossl"))
         return
-    words = next((n for n in (2, 1) if " ".join(arguments[:n]) in COMMANDS), None)
-    if words is None:
-        sys.exit(f"videossl: there is no command {' '.join(arguments[:2])!r}; there are: {', '.join(COMMANDS)}")
-    name = " ".join(arguments[:words])
     with one_line_errors():
-        config = parse(name, arguments[words:])
-        getattr(module_of(name), COMMANDS[name].run)(config)
+        name, options = split_command(arguments)
+        getattr(module_of(name), COMMANDS[name].run)(parse(name, options))
+
+
+def split_command(arguments: list[str]) -> tuple[str, list[str]]:
+    """A command's name, of two words or one, and its options.
+
+    Raises:
+        ValueError: there is no such command.
+    """
+    for count in (2, 1):
+        if (name := " ".join(arguments[:count])) in COMMANDS:
+            return name, arguments[count:]
+    raise ValueError(f"there is no command {' '.join(arguments[:2])!r}; there are: {', '.join(COMMANDS)}")
 
 
 def parse(name: str, arguments: list[str]) -> object:

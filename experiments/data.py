@@ -8,6 +8,7 @@ from typing import Literal
 
 from videossl.datasets.cifar10 import cifar10
 from videossl.datasets.comma2k19 import comma2k19
+from videossl.datasets.davis import davis
 from videossl.datasets.hmdb51 import hmdb51
 from videossl.datasets.image_folder import image_folder
 from videossl.datasets.interactions import interactions
@@ -18,6 +19,7 @@ from videossl.datasets.records import Records
 from videossl.datasets.sun397 import sun397
 from videossl.datasets.ucf101 import ucf101
 from videossl.datasets.video_folder import video_folder
+from videossl.datasets.voc import voc
 
 DATASETS = {
     function.__name__: function
@@ -33,6 +35,8 @@ DATASETS = {
         kitti_odometry,
         comma2k19,
         interactions,
+        davis,
+        voc,
     )
 }
 

@@ -1,4 +1,4 @@
-"""Everything on simulated actions, from collecting to the report: `videossl demo`."""
+"""All three jobs on what is simulated, collect, pretrain and evaluate, ending in pages to look at: `videossl demo`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,24 +14,27 @@ from videossl.experiments.console import console
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.inspection import Inspect, inspect
 from videossl.experiments.pictures import nearest
 from videossl.experiments.pretrain import Pretrain
 from videossl.experiments.runs import command, write_json
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
 from videossl.robot.actions import SimulateActions, simulate_actions
+from videossl.robot.collect import Collect, collect
 from videossl.training.checkpoints import plain
 
 VIEWS = Views(clips=8, crops=1)  # eight frames of a video, their centre
 ENGINE = Devices(accelerator="cpu", threads=1)  # a net this small gains nothing from more, and workers decode beside it
 CLIPS = Views(clips=4, length=8, stride=5, crops=1)  # for fine-tuning: the mean over 8 frames
 WORLD = 1  # seed of the videos; the options here were chosen on those of seed 0, so that these tests chose nothing
+TOUCHES = 600, 96  # interactions of a robot, and pixels a side of their pictures
 LABELS = 5  # labelled videos a class, for the linear probe and fine-tuning
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Film simulated actions, learn a trunk from them without labels, and compare it with its random initialisation.
+    """Have a robot touch things; film actions, learn a trunk from them without labels, and compare it with a random one.
 
     Stopped, the same command goes on where it was. It ends with a table and a page to look at.
     """
@@ -50,7 +53,12 @@ def demo(config: Demo) -> None:
     config = replace(config, out=config.out or Path("runs/demo_quick" if config.quick else "runs/demo"))
     if config.quick:
         config = replace(config, seeds=config.seeds[:1], groups=12, steps=60, epochs=3)
-    actions, clock = config.out / "simulated_actions", Clock()
+    actions, interactions, clock = config.out / "simulated_actions", config.out / "interactions", Clock()
+    episodes, size = TOUCHES
+    clock.start("collect", f"have a robot grasp, push and poke things and look at them again, {episodes} times in all")
+    collect(Collect("all", interactions, episodes, config.workers, size=size))
+    if not (interactions / "inspection.html").exists():
+        inspect(Inspect(interactions, sample=20))
     clock.start("simulate", f"film {15 * config.groups} videos of simulated actions")
     simulate_actions(SimulateActions(actions, config.groups, frames=48, size=56, seed=WORLD, workers=config.workers))
     clock.start("index", "index them")
@@ -67,7 +75,9 @@ def demo(config: Demo) -> None:
     write_json(config.out / "demo.json", {"command": command(), "config": plain(config), **found})
     draw_nearest(config, videos)
     took = f"{sum(found['seconds'].values()):.0f} s; " if found["seconds"] else ""
-    console.print(f"{took}all numbers: {config.out}/demo.json; to look at: {config.out}/report.html")
+    console.print(
+        f"{took}all numbers: {config.out}/demo.json; to look at: {config.out}/report.html, {interactions}/inspection.html"
+    )
 
 
 def draw_nearest(config: Demo, videos: Videos) -> None:

@@ -19,6 +19,7 @@ import tyro
 from torch.nn import functional as F
 
 from videossl.datasets.records import Records
+from videossl.evaluation.attention import Attention
 from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.clustering import Clustering
 from videossl.evaluation.cost import Cost
@@ -30,9 +31,11 @@ from videossl.evaluation.knn import KNN
 from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.propagation import Propagation
 from videossl.evaluation.protocols import PUBLISHED, between
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
+from videossl.evaluation.semi_supervised import SemiSupervised
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
@@ -70,6 +73,9 @@ class Evaluate:
     layers: LayerProbe = field(default_factory=LayerProbe)
     robustness: Robustness = field(default_factory=Robustness)
     cost: Cost = field(default_factory=Cost)
+    propagation: Propagation = field(default_factory=Propagation)
+    attention: Attention = field(default_factory=Attention)
+    semi_supervised: SemiSupervised = field(default_factory=SemiSupervised)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):

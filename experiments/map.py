@@ -22,20 +22,23 @@ SHOWN = 20  # classes that the legend names
 
 @dataclass(frozen=True)
 class Map:
-    """Draw videos as points, near to each other where their features are: t-SNE at two perplexities, or PCA.
+    """Draw videos as points, near to each other where their features are: by t-SNE or UMAP, each twice, or PCA.
 
-    Distances between clusters mean nothing in t-SNE; what is near a point does. Beside the picture two numbers are told:
-    how far neighbours are the true ones (trustworthiness, 1 at best), and k-NN by the points alone, where there are labels.
+    Distances between clusters mean nothing in t-SNE and little in UMAP; what is near a point does. Beside the picture
+    two numbers are told: how far neighbours are the true ones (trustworthiness, 1 at best), and k-NN by the points
+    alone, where there are labels.
 
-    Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
+    Sources: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008; McInnes, Healy and Melville, "UMAP:
+    Uniform Manifold Approximation and Projection for Dimension Reduction", arXiv 1802.03426, 2018.
     """
 
     features: Positional[Path]  # file that `videossl embed` wrote
     out: Path = Path("map.png")  # picture to write
-    method: Literal["tsne", "pca"] = "tsne"
-    perplexities: tuple[float, float] = (10.0, 30.0)  # about how many neighbours count; lowered where there are too few
+    method: Literal["tsne", "umap", "pca"] = "tsne"  # umap: pip install 'videossl[umap]'
+    # about how many neighbours count, UMAP's n_neighbors; lowered where there are too few
+    perplexities: tuple[float, float] = (10.0, 30.0)
     most: int = 5000  # videos; of more so many are drawn
-    seed: int = 0  # of t-SNE, and of which are drawn
+    seed: int = 0  # of t-SNE and UMAP, and of which are drawn
 
 
 def draw_map(config: Map) -> list[dict[str, float]]:
@@ -43,6 +46,7 @@ def draw_map(config: Map) -> list[dict[str, float]]:
 
     Raises:
         FileNotFoundError: the features, or their videos, are not there.
+        ImportError: UMAP is asked for, but not installed.
         ValueError: there are fewer than four videos.
     """
     table = read_features(config.features)
@@ -55,14 +59,18 @@ def draw_map(config: Map) -> list[dict[str, float]]:
     records = by_name(table)
     labels = np.array([records[name].get("label", -1) for name in names])
     most = (len(names) - 1) / 3
-    perplexities = [min(value, most) for value in config.perplexities] if config.method == "tsne" else [0.0]
+    perplexities = [0.0] if config.method == "pca" else [min(value, most) for value in config.perplexities]
     figure = Figure(figsize=(6.2 * len(perplexities), 5.4), layout="constrained")
     told = []
     for axis, perplexity in zip(figure.subplots(1, len(perplexities), squeeze=False)[0], perplexities, strict=True):
-        flat = placed(points, perplexity, config.seed)
+        flat = placed(points, config.method, perplexity, config.seed)
         told.append(measured(points, flat, labels))
         words = ", ".join(f"{name} {value:.2f}" for name, value in told[-1].items())
-        title = f"t-SNE, perplexity {perplexity:g}" if perplexity else "PCA"
+        title = {
+            "tsne": f"t-SNE, perplexity {perplexity:g}",
+            "umap": f"UMAP, {neighbours(perplexity)} neighbours",
+            "pca": "PCA",
+        }[config.method]
         axis.set_title(f"{title}: {words}", fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -88,11 +96,35 @@ def of_videos(table: Table) -> tuple[list[str], np.ndarray]:
     return names.tolist(), unit
 
 
-def placed(points: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """Points in two dimensions, (N, 2): by t-SNE of the first principal components, or, at perplexity 0, the first two."""
-    count = min(FIRST if perplexity else 2, *points.shape)
+def placed(points: np.ndarray, method: Literal["tsne", "umap", "pca"], perplexity: float, seed: int) -> np.ndarray:
+    """Points in two dimensions, (N, 2): by t-SNE or UMAP of the first principal components, or just the first two."""
+    count = min(2 if method == "pca" else FIRST, *points.shape)
     first = PCA(count, random_state=seed).fit_transform(points)
-    return TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(first) if perplexity else first
+    if method == "pca":
+        return first
+    if method == "tsne":
+        return TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(first)
+    # With a seed UMAP takes one core. Its usual start, by eigenvectors, fails where points are few.
+    reducer = umap().UMAP(n_neighbors=neighbours(perplexity), random_state=seed, n_jobs=1, init="pca")
+    return reducer.fit_transform(first)
+
+
+def neighbours(perplexity: float) -> int:
+    """UMAP's number of neighbours, two or more."""
+    return max(2, round(perplexity))
+
+
+def umap():
+    """umap-learn's module.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import umap
+    except ImportError as error:
+        raise ImportError("UMAP needs umap-learn: pip install 'videossl[umap]', or draw by --method tsne") from error
+    return umap
 
 
 def measured(points: np.ndarray, flat: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 import shlex
 import sys
 import time
@@ -31,13 +32,20 @@ def command() -> str:
 
 def versions() -> dict[str, str | None]:
     """Of what a result depends on; None for what is not installed."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    found = {"python": platform.python_version(), "machine": platform.machine(), "processor": processor()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def processor() -> str | None:
+    """What the processor is called, by which speeds differ; None where the system does not say."""
+    listed = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*:\s*(.+)$", listed.read_text(), re.MULTILINE) if listed.exists() else None
+    return named[1] if named else platform.processor() or None
 
 
 def write_json(path: Path, content: dict) -> None:

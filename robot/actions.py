@@ -231,7 +231,11 @@ class Stage:
         return client.createMultiBody(baseMass=0, baseVisualShapeIndex=shape)
 
     def film(self, action: str, clip: int) -> np.ndarray:
-        """The clip's frames, (frames, size, size, 3) uint8, red, green, blue.
+        """The clip's frames, (frames, size, size, 3) uint8, red, green, blue."""
+        return self.film_with_masks(action, clip)[0]
+
+    def film_with_masks(self, action: str, clip: int) -> tuple[np.ndarray, np.ndarray]:
+        """The clip's frames, and what each pixel shows, (frames, size, size) uint8: 0 room, 1 actor, then what moves about.
 
         Places are told from the ride, which is at (0, 0, 0): however far a runner gets, all numbers stay small.
         """
@@ -260,6 +264,8 @@ class Stage:
             path[:, 1] = path[:, 1].clip(0.25)  # over the floor
             things[self._distractor(rng)] = path
         video = np.empty((config.frames, config.size, config.size, 3), np.uint8)
+        masks = np.empty(video.shape[:3], np.uint8)
+        shown = np.sort([-1, self.actor.body, *things])  # as the renderer numbers what a pixel is of
         still = difficulty.drift == 0 and difficulty.tones == 1  # the room looks the same in every frame
         projection = client.computeProjectionMatrixFOV(np.degrees(FIELD), 1, 0.1, 2 * ROOM)
         for frame, picture in enumerate(video):
@@ -278,11 +284,12 @@ class Stage:
                 renderer=client.ER_TINY_RENDERER,
                 **self.light,
             )
-            there = np.reshape(bodies, (config.size, config.size)) >= 0  # -1 where nothing is
+            masks[frame] = np.searchsorted(shown, bodies).reshape(config.size, config.size)
+            there = masks[frame] > 0
             picture[there] = np.reshape(colours, (config.size, config.size, 4))[there, :3]
         for body in reversed(things):
             client.removeBody(body)
-        return video
+        return video, masks
 
 
 def _name(action: str, group: int, clip: int) -> str:

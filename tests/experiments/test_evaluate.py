@@ -20,6 +20,7 @@ from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
+from videossl.evaluation.semi_supervised import SemiSupervised
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
@@ -69,8 +70,20 @@ def config(tiny, run, out, **changes) -> Evaluate:
 
 
 def test_every_protocol_leaves_a_result_that_says_what_it_is_of(tiny, run, tmp_path):
-    labels = ("knn", "retrieval", "linear", "finetune", "clustering", "geometry", "layers", "robustness", "cost")
+    labels = (
+        "knn",
+        "retrieval",
+        "linear",
+        "finetune",
+        "clustering",
+        "geometry",
+        "layers",
+        "robustness",
+        "cost",
+        "semi_supervised",
+    )
     probes = {"layers": LayerProbe(penalty=0.1, views=VIEWS), "robustness": Robustness(penalty=0.1, views=VIEWS)}
+    probes["semi_supervised"] = SemiSupervised(labels=2, steps=2, batch=2, ratio=1, views=VIEWS)
     plan = config(tiny, run, tmp_path, protocols=labels, clustering=Clustering(views=VIEWS), **probes)
     results = score(plan)
     assert len(results) == len(read_results(tmp_path)) == 2 * len(labels)
@@ -352,3 +365,29 @@ def test_published_protocols_are_scored_by_name_and_what_lies_between_two_is_tol
     assert "not to be trusted, as published: a test video's answer" in " ".join(capsys.readouterr().out.split())
     print_table(results)
     assert "centre True" in capsys.readouterr().out
+
+
+def test_labels_are_propagated_over_a_folder_in_davis_layout(tiny, run, tmp_path, capsys):
+    root = tmp_path / "davis"
+    for kind in ("JPEGImages", "Annotations"):
+        for name in ("bear", "dog"):
+            (root / kind / "480p" / name).mkdir(parents=True)
+            for n in range(5):
+                mask = np.zeros((32, 32), np.uint8)
+                mask[8:20, 2 + 4 * n : 14 + 4 * n] = 1
+                picture = PIL.Image.fromarray(mask if kind == "Annotations" else 60 + 150 * mask)
+                suffix = "png" if kind == "Annotations" else "jpg"
+                picture.save(root / kind / "480p" / name / f"{n:05}.{suffix}")
+    (root / "ImageSets" / "2017").mkdir(parents=True)
+    (root / "ImageSets" / "2017" / "train.txt").write_text("bear\n")
+    (root / "ImageSets" / "2017" / "val.txt").write_text("dog\n")
+    plan = config(tiny, run, tmp_path / "out", data=Videos(root, "davis"))
+    results = score(plan)  # what suits the records is asked where nothing is named
+    assert [r["asked"]["name"] for r in results] == ["propagation"] * 2 and len(read_results(tmp_path / "out")) == 2
+    for result in results:
+        assert 0 < result["metrics"]["J&F"] <= 1 and result["dataset"]["complete"]
+        assert result["dataset"]["title"] == "davis"
+    print_table(results)
+    assert "J&F" in capsys.readouterr().out and all(row.chance for row in rows(results) if row.headline)
+    with pytest.raises(ValueError, match="label propagation needs masks, but Down/v_Down_g01_c01 has none"):
+        score(config(tiny, run, tmp_path / "other", protocols=("dino-propagation",)))

@@ -15,6 +15,7 @@ from videossl.evaluation.base import Judge
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.propagation import Propagation
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.views import Views
 
@@ -136,6 +137,12 @@ PUBLISHED = {
     "dino-knn": Published(
         KNN(k=20, temperature=0.07, views=Views(clips=1, crops=1)),
         "Caron et al., ICCV 2021; github.com/facebookresearch/dino, eval_knn.py (of images)",
+    ),
+    "dino-propagation": Published(
+        Propagation(),
+        "Caron et al., ICCV 2021; github.com/facebookresearch/dino, eval_video_segmentation.py, on DAVIS-2017",
+        leaves="a cell of the first frame has shares of the things, theirs the nearest pixel's; frames are scaled as --size"
+        " says, theirs to 480 pixels a side and the other to a multiple of 64",
     ),
     "knn": Published(KNN(), "ours: no protocol of k-NN on videos is established"),
     "retrieval": Published(Retrieval(), "ours: as Xu et al., on the features that the trunk returns"),

@@ -1,0 +1,89 @@
+"""Tables of papers, theirs beside ours: `videossl reproduce NAME`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+from tyro.conf import Positional
+
+from videossl.experiments.cli import COMMANDS, module_of, parse, split_command
+from videossl.experiments.comparison import pretrained
+from videossl.experiments.console import console
+from videossl.experiments.paper_tables import TABLES, PaperTable
+from videossl.experiments.pretrain import Pretrain
+from videossl.experiments.results import print_table, read_results, rows
+from videossl.experiments.runs import command, versions, write_json
+from videossl.training.checkpoints import plain
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make a table of a paper anew and print it below the paper's; the same command goes on when stopped."""
+
+    name: Positional[Literal[tuple(TABLES)]]  # of the table
+    # small: on what is simulated, in minutes on a CPU; paper: on its data, with its net and schedule, which takes GPUs
+    scale: Literal["small", "paper"] = "small"
+    root: Path | None = None  # folder of the paper's data, for its scale
+    out: Path | None = None  # folder for all of it; runs/reproduce/NAME where not given
+    seeds: tuple[int, ...] = (0, 1, 2)
+    show: bool = False  # print the paper's table and the commands, and run none
+
+    def __post_init__(self):
+        if not self.seeds:
+            raise ValueError("at least one seed is needed")
+        if self.scale == "paper" and self.root is None and not self.show:
+            raise ValueError("the paper's scale needs its data: give the folder by --root")
+
+    @property
+    def folder(self) -> Path:
+        return self.out or Path("runs/reproduce") / self.name
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """Words of each command of the recipe, those with a seed for every seed."""
+        table, found = TABLES[self.name], []
+        for line in getattr(table, self.scale):
+            for seed in self.seeds if "{seed}" in line else self.seeds[:1]:
+                places = {"out": self.folder, "root": self.root or "ROOT", "seed": seed}
+                found.append([word.format(**places) for word in line.split()])
+        return found
+
+
+def reproduce(config: Reproduce) -> None:
+    """Run the recipe, and print and write what came of it."""
+    table = TABLES[config.name]
+    show(table)
+    if config.show:
+        for words in config.commands:
+            console.print("videossl " + " ".join(words))
+        return
+    for words in config.commands:
+        console.print(f"[bold]videossl {' '.join(words)}[/bold]")
+        name, rest = split_command(words)
+        options = parse(name, rest)
+        pretrained(options) if isinstance(options, Pretrain) else getattr(module_of(name), COMMANDS[name].run)(options)
+    results = read_results(config.folder / "evaluation")
+    if results:
+        print_table(results)
+    found = {
+        "command": command(),
+        "theirs": plain(table),
+        "scale": config.scale,
+        "commands": [" ".join(words) for words in config.commands],
+        "ours": [plain(row) for row in rows(results)],
+        "versions": versions(),
+    }
+    write_json(config.folder / "reproduce.json", found)
+    console.print(f"all numbers: {config.folder}/reproduce.json")
+
+
+def show(table: PaperTable) -> None:
+    """Print what the paper prints."""
+    printed = Table("", *table.columns, title=f"{table.title}, %", title_justify="left")
+    for name, values in table.theirs.items():
+        printed.add_row(name, *("" if value is None else f"{value:g}" for value in values))
+    console.print(printed)
+    console.print(f"{table.source}" + ("" if table.verified else "; from memory, not checked against the paper"))
+    if table.leaves:
+        console.print(f"the recipe at its scale leaves it: {table.leaves}")

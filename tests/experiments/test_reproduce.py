@@ -1,0 +1,63 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from videossl.experiments import reproduce as module
+from videossl.experiments.cli import parse, split_command
+from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.paper_tables import TABLES
+from videossl.experiments.pretrain import Pretrain
+from videossl.experiments.reproduce import Reproduce, reproduce
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("name", TABLES)
+def test_recipes_are_commands_that_are_understood(name, scale):
+    options = [
+        parse(*split_command(words)) for words in Reproduce(name, scale, Path("data"), Path("out"), seeds=(3,)).commands
+    ]
+    assert all(len(values) == len(TABLES[name].columns) for values in TABLES[name].theirs.values())
+    learned = [one.out for one in options if isinstance(one, Pretrain)]
+    scored = [one for one in options if isinstance(one, Evaluate)]
+    assert name == "curious-robot" or learned == [Path("out/seed3")]
+    assert {one.out for one in scored} <= {Path("out/evaluation")}
+    assert all(one.trunks == (f"out/seed{one.seeds[0]}", "random") for one in scored)
+
+
+def test_a_table_is_made_and_the_second_start_does_nothing_again(tmp_path, tiny, monkeypatch, capsys):
+    table = dataclasses.replace(
+        TABLES["shuffle-and-learn"],
+        small=(
+            f"pretrain --root {tiny} --out {{out}}/seed{{seed}} --steps 2 --batch 2 --save 2 --log 2 --workers 0 --watch 0"
+            " --seed {seed} method:shuffle-and-learn --method.far 2 --method.near 2 trunk:small --trunk.length 1"
+            " --trunk.width 2 --trunk.size 16",
+            f"evaluate {{out}}/seed{{seed}} random --root {tiny} --protocols knn --seeds {{seed}} --out {{out}}/evaluation"
+            " --workers 0",
+        ),
+    )
+    monkeypatch.setitem(module.TABLES, "shuffle-and-learn", table)
+    config = Reproduce("shuffle-and-learn", out=tmp_path, seeds=(0, 1))
+    reproduce(config)
+    found = json.loads((tmp_path / "reproduce.json").read_text())
+    assert {(row["subject"], row["count"]) for row in found["ours"]} == {
+        ("ShuffleAndLearn", 2),
+        ("random initialisation", 2),
+    }
+    assert found["theirs"]["theirs"]["Shuffle and Learn"] == [50.2, 18.1]
+    assert "50.2" in capsys.readouterr().out
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix in (".pt", ".npz")}
+    reproduce(config)
+    assert made and made == {path: path.stat().st_mtime_ns for path in made}
+
+
+def test_commands_are_shown_without_being_run(tmp_path, capsys):
+    reproduce(Reproduce("mae", "paper", out=tmp_path / "x", seeds=(0,), show=True))
+    assert "pretrain --root ROOT --dataset image_folder" in capsys.readouterr().out.replace("\n", " ")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_papers_scale_needs_its_data():
+    with pytest.raises(ValueError, match="the paper's scale needs its data: give the folder by --root"):
+        Reproduce("opn", "paper")
