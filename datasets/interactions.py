@@ -16,7 +16,7 @@ import numpy as np
 from videossl.datasets.frames import Frames
 from videossl.datasets.records import Records
 from videossl.datasets.scaling import scaled
-from videossl.datasets.shards import Field, fields_of, open_shard, read_field, read_manifest
+from videossl.datasets.shards import Field, check, fields_of, open_shard, read_field, read_manifest
 
 FOLDS = 5  # of scenes: each is held out for tests in one split
 OPEN = 64  # shards that a process keeps open
@@ -108,7 +108,8 @@ def interactions(
         lists, index: as of the other data sets, but shards list what they hold: leave them out.
         task: "grasp", "push", "poke" or "identity"; may be left out where `root` holds one only.
         skip_damaged: leave out shards that are missing, cut short or damaged, which `missing` then names, and take a
-            folder that is not finished as it is. Damage to pictures is noticed when they are read.
+            folder that is not finished as it is. Every byte is looked at; without it, damage to pictures is noticed when
+            they are read.
         guided: only grasps that a trained net chose (True: those of them that fail are hard negatives), or only those at
             random (False). A folder without a net has none of the former.
 
@@ -132,6 +133,8 @@ def interactions(
     records, fields, whole = [], {}, 0
     for path in files:
         try:
+            if skip_damaged:
+                check(path)
             found, fields = _episodes(path, size)
         except (ValueError, OSError) as error:
             if not skip_damaged:

@@ -41,7 +41,7 @@ PART = ".part"  # at the end of the name of a shard that is being written
 
 
 class Field(NamedTuple):
-    """One thing that is known of an episode; see `videossl.robot.tabletop.Field`, which has the same attributes.
+    """One thing that is known of an episode.
 
     Attributes:
         shape, dtype: as numpy's, of one episode.

@@ -150,8 +150,8 @@ def one_line_errors() -> Iterator[None]:
     """Say in one line what a command's user can mend, and exit; VIDEOSSL_TRACEBACK=1 shows where it came from."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit("videossl: interrupted")
+    except KeyboardInterrupt as stop:
+        sys.exit(f"videossl: interrupted{f': {stop}' if stop.args else ''}")
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("VIDEOSSL_TRACEBACK"):
             raise

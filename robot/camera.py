@@ -72,6 +72,11 @@ class Camera:
         seen = np.asarray(points, float) @ self.projection[:, :3].T + self.projection[:, 3]
         return seen[..., :2] / seen[..., 2:], seen[..., 2]
 
+    def shows(self, point: np.ndarray) -> bool:
+        """Whether a point of the world (3,) lies in the picture."""
+        pixel, depth = self.project(point)
+        return bool(depth > 0 and (pixel > -0.5).all() and (pixel < [self.width - 0.5, self.height - 0.5]).all())
+
     def unproject(self, depth: np.ndarray) -> np.ndarray:
         """Points of the world (H, W, 3) that the pixels of a depth picture (H, W) show."""
         row, column = np.indices((self.height, self.width))

@@ -47,7 +47,7 @@ from videossl.robot.tasks.push import Push
 if TYPE_CHECKING:
     from videossl.robot.guide import Guide
 
-VERSION = 2  # of the episodes: raise it when the same config gives others, so that no folder mixes both
+VERSION = 3  # of the episodes: raise it when the same config gives others, so that no folder mixes both
 TASKS = {kind.task: kind for kind in (Grasp, Push, Poke, Identity)}
 # Interactions of each kind in the paper's data set. Source: Pinto et al., "The Curious Robot", ECCV 2016, section 3.
 PAPER = {"grasp": 40287, "push": 5472, "poke": 1372, "identity": 84430}
@@ -81,7 +81,7 @@ class Collect:
     randomisation: Randomisation = field(default_factory=Randomisation)  # what is drawn anew for each scene
     executor: Literal["local", "ray"] = "local"  # ray: on a cluster, whose machines share the folder `out`
     # run of `videossl pretrain --dataset interactions method:grasp`, whose net chooses grasps; None: all at random. The
-    # folder keeps the net, so that it goes on and replays without the run, and goes on with no other
+    # folder keeps the net: replay does without the run, and so does going on with DIR/policy.pt; no other net goes on
     policy: Path | None = None
     explore: float = 0.2  # share of grasps that are at random nevertheless
     points: int = 24  # that are proposed at random, for the net to choose from at all angles
@@ -98,6 +98,8 @@ class Collect:
             raise ValueError(
                 f"explore {self.explore}, points {self.points}: explore is a share of 0 to 1, and points are 1 or more"
             )
+        if self.task == "identity" and self.objects_per_scene != 1:
+            raise ValueError(f"identity shows one thing at a time, but objects_per_scene is {self.objects_per_scene}")
         if self.policy is not None and self.task != "grasp":
             raise ValueError(f"a policy chooses grasps, so it can collect grasp, but not {self.task}")
 
@@ -135,7 +137,7 @@ def shared_out(total: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 
 def make(kind: type[Tabletop], config: Collect, size: int | None = None) -> Tabletop:
-    """A task's environment, as a collection has it; pictures of another size do not change what happens."""
+    """A task's environment, as a collection has it; pictures of another size do not change what an action does."""
     return kind(
         objects=config.objects,
         unseen=config.unseen,
@@ -254,18 +256,31 @@ def _environment(kind: type[Tabletop], config: Collect) -> Tabletop:
     return make(kind, config)
 
 
-def make_shard(config: Collect, kind: type[Tabletop], shard: Shard) -> None:
-    """Make the episodes of a shard and write it; nothing if it is there."""
+def make_shard(config: Collect, kind: type[Tabletop], shard: Shard, parent: int | None = None) -> None:
+    """Make the episodes of a shard and write it; nothing if it is there.
+
+    Args:
+        parent: number of the process that asks for it; where that was killed, this one ends, too, and writes nothing, for
+            the folder may be another's by then. None does not look.
+    """
     if multiprocessing.parent_process() is not None or multiprocessing.current_process().name != "MainProcess":
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the process that began this one stops it
     path = config.out / shard.file
     if path.exists():  # made before another worker died
         return
+    _end_without(parent)
     env = _environment(kind, config)
     records = list(episodes(env, config.seed, shard.first, shard.episodes, policy_of(config)))
     about = {"task": shard.task, "first": shard.first, "trials": env.trials, "seed": config.seed}
     about |= {"engine": engine(), "renderer": config.renderer, "config": json.dumps(config.plan)}
-    write(path, pack(fields_of_records(env), records, about))
+    content = pack(fields_of_records(env), records, about)
+    _end_without(parent)
+    write(path, content)
+
+
+def _end_without(parent: int | None) -> None:
+    if parent not in (None, os.getpid(), os.getppid()):
+        os._exit(1)
 
 
 class Tally(NamedTuple):
@@ -385,8 +400,8 @@ def _run(config: Collect, kinds: Mapping[str, type[Tabletop]], progress: "_Progr
     while missing := [shard for shard in progress.shards if not (config.out / shard.file).exists()]:
         deaths, left = (0 if len(missing) < left else deaths), len(missing)
         workers = config.workers or (-1 if config.executor == "ray" else joblib.cpu_count())
-        jobs = [joblib.delayed(make_shard)(config, kinds[shard.task], shard) for shard in missing]
-        backend = "ray" if config.executor == "ray" else "loky"
+        backend, parent = ("ray", None) if config.executor == "ray" else ("loky", os.getpid())
+        jobs = [joblib.delayed(make_shard)(config, kinds[shard.task], shard, parent) for shard in missing]
         try:
             joblib.Parallel(min(workers, len(jobs)), backend=backend, batch_size=1)(jobs)
         except _death(config.executor) as error:

@@ -36,8 +36,8 @@ def claim(out: Path, plan: dict) -> None:
         raise FileExistsError(f"{out} is a file, but a folder is to be made there: choose another name")
     if note.exists():
         try:
-            found = json.loads(note.read_text())
-        except ValueError as e:  # no JSON, or no text
+            found = dict(json.loads(note.read_text()))
+        except (ValueError, TypeError) as e:  # no JSON, no text, or no object
             raise ValueError(
                 f"{note} is empty or damaged ({e}), so how what is beside it was made is not known: give another "
                 f"folder, or remove {out} to have all made anew"

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from videossl.datasets.interactions import interactions, tasks
 from videossl.datasets.shards import open_shard, read_field
-from videossl.robot.collect import NET, TASKS, Collect, chance_of, engine, episodes, make, policy_of, scene_of
+from videossl.robot.collect import NET, TASKS, Collect, engine, episodes, make, policy_of, scene_of
 from videossl.robot.tabletop import Randomisation
 
 SHOWN = 320  # pixels a side of a film
@@ -29,6 +29,13 @@ class Replay:
     sample: int = 20
     seed: int = 0  # of the draw
     video: Path | None = None  # film the episode to this MP4 or WebP, from the side and at half the speed
+
+    def __post_init__(self):
+        if self.sample < 1 or self.seed < 0 or (self.episode or 0) < 0:
+            raise ValueError(
+                f"sample {self.sample}, seed {self.seed}, episode {self.episode}: at least 1 episode is made again, and "
+                "seeds and episodes are numbered from 0"
+            )
 
 
 def replay(config: Replay) -> None:
@@ -61,7 +68,8 @@ def replay(config: Replay) -> None:
     finally:
         env.close()
     if config.video is not None:
-        write_video(config.video, film(collected, task, config.episode))
+        action = by_number[config.episode]["action"]
+        write_video(config.video, film(collected, task, config.episode, action))
         print(f"filmed: {config.video}")
 
 
@@ -86,7 +94,10 @@ def plan_of(folder: Path) -> Collect:
     path = folder / "simulation.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder of interactions: it has no simulation.json")
-    found = json.loads(path.read_text())
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}), so how the rest was made is not known") from error
     other = "is", "version", "engine", "randomisation", "policy"
     known = {key: value for key, value in found.items() if key not in other}
     net = folder / NET if found.get("policy") else None
@@ -112,13 +123,11 @@ def verify(stored: dict, made: dict, what: str) -> None:
                 raise ValueError(f"{what} is not the same when it is made again: {name} is {value}, but was {kept}")
 
 
-def film(collected: Collect, task: str, number: int) -> np.ndarray:
-    """An episode from the side: (T, SHOWN, SHOWN, 3) uint8."""
+def film(collected: Collect, task: str, number: int, action: np.ndarray) -> np.ndarray:
+    """An episode from the side, of which the action is known: (T, SHOWN, SHOWN, 3) uint8."""
     env = make(TASKS[task], collected, SHOWN)
     try:
-        scene, trial = divmod(number, env.trials)
-        observation = scene_of(env, collected.seed, scene)
-        action, _ = policy_of(collected)(env, observation, chance_of(env, collected.seed, scene, trial))
+        scene_of(env, collected.seed, number // env.trials)
         return env.film(action, FPS * SLOWER)
     finally:
         env.close()

@@ -13,7 +13,7 @@ Source: Pinto et al., "The Curious Robot", ECCV 2016, section 3, for the four ta
 
 import time
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import cos, pi, sin
 from typing import Any, ClassVar
 
@@ -62,6 +62,8 @@ class Randomisation:
     upright: float = 0.5  # share of things that are set down as they stand; the others fall as they come
 
     def __post_init__(self):
+        if not np.isfinite(astuple(self)).all():
+            raise ValueError(f"{self}: all are numbers")
         if min(self.light, self.brightness, self.camera_tilt, self.camera_distance, self.colour, self.upright) < 0:
             raise ValueError(f"{self}: nothing is changed by less than 0")
         if min(self.mass, self.friction) < 0 or max(self.brightness, self.colour, self.upright) > 1:
@@ -71,6 +73,7 @@ class Randomisation:
 
     @classmethod
     def none(cls) -> "Randomisation":
+        """The things alone, and how they lie, are drawn anew."""
         return cls(False, 0, 0, 0, 0, 0, 0, 0)
 
 

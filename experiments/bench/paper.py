@@ -44,12 +44,12 @@ def bench_paper(config: BenchPaper) -> dict:
     if config.folder is not None and config.folder.exists() and any(config.folder.iterdir()):
         raise FileExistsError(f"{config.folder} is not empty, so its time could not be told: give a new --folder")
     with tempfile.TemporaryDirectory() as spare:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            one = Collect("all", Path(spare) / "one", config.alone, 1, config.seed, size=config.size)
-            alone = fresh.submit(alone_in_a_process, one).result()
         whole = Collect(
             "all", config.folder or Path(spare) / "all", config.episodes, config.workers, config.seed, size=config.size
         )
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            one = Collect("all", Path(spare) / "one", config.alone, 1, config.seed, size=config.size)
+            alone = fresh.submit(alone_in_a_process, one).result()
         began = time.perf_counter()
         collect(whole)
         seconds = time.perf_counter() - began

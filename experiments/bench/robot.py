@@ -25,6 +25,7 @@ from videossl.robot.world import PHYSICS, Physics
 CENTRE = 0.01  # metres from the object's centre
 FINER = Physics(1 / 1000, 150)  # seconds and iterations of the reference for labels
 SURE = 0.95  # of the intervals
+ALMOST = 1 - 1e-9  # a perfect correlation, of which atanh is finite
 CHUNK = 50  # scenes that a worker does at a time
 
 
@@ -38,9 +39,9 @@ class BenchRobot:
     seed: int = 0  # of the scenes
 
     def __post_init__(self):
-        if self.trials < 10 or self.workers < 1 or self.seed < 0:
+        if self.trials < 20 or self.workers < 1 or self.seed < 0:
             raise ValueError(
-                f"trials {self.trials}, workers {self.workers}, seed {self.seed}: at least 10 trials and 1 worker are "
+                f"trials {self.trials}, workers {self.workers}, seed {self.seed}: at least 20 trials and 1 worker are "
                 "needed, and seeds start at 0"
             )
 
@@ -97,7 +98,8 @@ def correlation(pokes: list[tuple[bool, float, float]]) -> dict:
     slopes, truths = np.array([(slope, truth) for fine, slope, truth in pokes if fine]).T
     found = float(spearmanr(slopes, truths)[0])
     wide = norm.ppf((1 + SURE) / 2) * sqrt((1 + found**2 / 2) / (len(slopes) - 3))
-    return {"n": len(slopes), "value": found, "interval": [tanh(atanh(found) - wide), tanh(atanh(found) + wide)]}
+    middle = atanh(max(-ALMOST, min(found, ALMOST)))
+    return {"n": len(slopes), "value": found, "interval": [tanh(middle - wide), tanh(middle + wide)]}
 
 
 class Measure(NamedTuple):

@@ -22,7 +22,7 @@ class Identity(Tabletop):
     Action: (6,) float32: which, in [-1, 1]: below 0 the same, else one of four others, a quarter of [0, 1] each; x and y
     in metres, in [-0.05, 0.05], where it is put; and roll, pitch and yaw in radians, in [-pi, pi], [-pi / 2, pi / 2] and
     [-pi, pi], in which it falls from 1 cm above the table.
-    Reward: 0. Never done; cut after 8 pairs.
+    Reward: 0. Never done; cut after 8 pairs. Each begins from the same scene: `restore` must be left as it is.
     """
 
     task = "identity"
@@ -31,6 +31,13 @@ class Identity(Tabletop):
     low, high = (-1.0, -SPREAD, -SPREAD, -pi, -pi / 2, -pi), (1.0, SPREAD, SPREAD, pi, pi / 2, pi)
     spots: ClassVar[tuple[int, ...]] = (1,)
     most: ClassVar[int] = 1  # thing on the table
+
+    def __init__(self, *, restore: bool = True, **options: Any):
+        if not restore:
+            raise ValueError(
+                "each pair begins with the first thing on the table, so identity cannot do without restore"
+            )
+        super().__init__(restore=restore, **options)
 
     def told(self) -> dict[str, Field]:
         picture = (self.size, self.size, 3)

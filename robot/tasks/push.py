@@ -8,10 +8,11 @@ from math import cos, pi, sin
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium import spaces
 
 from videossl.datasets.shards import Field
 from videossl.robot.hands import BALL
-from videossl.robot.tabletop import VIEW, Tabletop, matrix
+from videossl.robot.tabletop import Tabletop, matrix
 
 REACH = 0.22  # metres from the middle of the table, along x and y
 LOWEST, HIGHEST = 0.008, 0.060  # metres: the middle of the tip above the table
@@ -21,6 +22,7 @@ BESIDE = 0.03  # metres that a push passes the object's centre at most
 GAP = 0.01  # metres between tip and object at first
 SPEED, FORCE = 0.3, 100.0  # m/s, N
 SETTLING = 2.0  # seconds at most
+MARK = 0.12  # metres from the middle of the table, along x and y, up to which marks lie
 CLOSE_ENOUGH = 0.02  # metres from the mark
 
 
@@ -53,7 +55,13 @@ class Push(Tabletop):
         }
 
     def prepare(self, rng: np.random.Generator) -> None:
-        self.mark = np.float32(rng.uniform(-0.12, 0.12, 2))
+        self.mark = np.float32(rng.uniform(-MARK, MARK, 2))
+
+    def _observations(self) -> dict[str, spaces.Space]:
+        return super()._observations() | {"mark": spaces.Box(-MARK, MARK, (2,), np.float32)}
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return super()._observation() | {"mark": self.mark.copy()}
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         self.begin()
@@ -89,7 +97,7 @@ class Push(Tabletop):
             "displacement": after[:2] - before[:2],
             "rotation": turned(before[3:], after[3:]),
             "contact": touched,
-            "inside": (np.abs(after[:2]) < VIEW / 2).all(),
+            "inside": self.overhead.shows(after[:3]),
         }
         return told | self.seen_by(self.overhead), -distance, distance < CLOSE_ENOUGH
 

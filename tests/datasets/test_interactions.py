@@ -73,7 +73,13 @@ def test_commands_read_them_at_the_size_of_the_trunk(root):
 
 def test_damage_is_named_and_skipped_only_if_asked_for(root):
     path = root / "push/000001.h5"
-    path.write_bytes(path.read_bytes()[:-7])
+    content = path.read_bytes()
+    path.write_bytes(
+        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+    )
+    damaged = interactions(root, skip_damaged=True).missing["push/000001.h5"]
+    assert "what it holds is not what was written" in damaged
+    path.write_bytes(content[:-7])
     with pytest.raises(ValueError, match=r"000001\.h5 is cut short"):
         interactions(root)
     kept = interactions(root, skip_damaged=True)

@@ -45,7 +45,11 @@ LEARNERS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "pictures", "steps"), LEARNERS, ids=str)
+@pytest.mark.parametrize(
+    ("method", "pictures", "steps"),
+    LEARNERS,
+    ids=[type(method).__name__ + getattr(method, "masking", "") for method, *_ in LEARNERS],
+)
 def test_each_learns_to_tell_what_is_hidden(method, pictures, steps, learn, batch, tokens):
     records = pictures(128)
     asked = batch(method, records[:48])

@@ -76,5 +76,5 @@ def test_trials_are_those_of_their_scenes_alone():
 
 
 def test_too_few_trials_are_refused():
-    with pytest.raises(ValueError, match="at least 10 trials"):
+    with pytest.raises(ValueError, match="at least 20 trials"):
         BenchRobot(trials=5)

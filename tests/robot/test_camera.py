@@ -61,3 +61,14 @@ def test_wrong_cameras_lights_and_things_are_refused():
         Drawn(mesh, (1.5, 0, 0))
     with pytest.raises(ValueError, match="texture"):
         Drawn(mesh, texture=10_000)
+
+
+def test_a_point_is_shown_where_its_pixel_is_one_of_the_picture():
+    rows, columns = np.array([(0.0, 0.0), (OVER.height - 1.0, OVER.width - 1.0)]).T
+    for row, column in zip(rows, columns, strict=True):
+        ray = np.linalg.inv(OVER.intrinsics) @ [column, row, 1.0]
+        away = np.sign([column - OVER.width / 2, row - OVER.height / 2, 0.0]) * 0.6 / OVER.intrinsics[0, 0]
+        for step, shown in ((0.0, True), (1.0, False)):
+            point = OVER.pose[:3, :3] @ (0.5 * (ray + step * away)) + OVER.pose[:3, 3]
+            assert OVER.shows(point) == shown
+    assert not OVER.shows(OVER.pose[:3, 3] - OVER.pose[:3, 2])  # behind it

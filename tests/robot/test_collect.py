@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -22,7 +23,7 @@ pytest.importorskip("pybullet")
 from videossl.datasets.interactions import interactions
 from videossl.datasets.shards import check, read_manifest
 from videossl.robot.collect import Collect, collect, episodes, make, shared_out
-from videossl.robot.replay import Replay, replay, verify
+from videossl.robot.replay import Replay, plan_of, replay, verify
 from videossl.robot.tasks.grasp import Grasp
 from videossl.robot.tasks.identity import Identity
 
@@ -162,16 +163,35 @@ def test_another_configuration_is_refused_and_nothing_is_lost(whole):
 
 def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
     config = Collect("identity", tmp_path / "set", episodes=3000, size=24, workers=1)
-    process = start(config.out, config)
+    process = start(config.out, config, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(config.out.glob("identity/0*.h5")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0
+    told = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 1 and re.fullmatch(
+        r"videossl: interrupted: \d+ of 3000 episodes are in .*set, and the same command goes on\n", told
+    )
     shards = list(config.out.glob("identity/*.h5"))
     assert shards and all(check(path) for path in shards) and not list(config.out.rglob("*.part"))
     assert json.loads((config.out / "simulation.json").read_text())["episodes"] == 3000
     assert not (config.out / "manifest.json").exists()
+
+
+def test_workers_write_nothing_any_more_when_what_began_them_was_killed(tmp_path):
+    config = Collect("identity", tmp_path / "set", episodes=6000, size=24, workers=2)
+    process = start(config.out, config)
+    deadline = time.monotonic() + 60
+    while not list(config.out.glob("identity/0*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)  # alone, without its workers
+    process.wait()
+    time.sleep(0.5)  # what was being written then
+    there = files_of(config.out)
+    time.sleep(4)  # in which they made several shards more
+    assert files_of(config.out) == there
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(whole, tmp_path):
@@ -223,6 +243,17 @@ def test_any_episode_is_made_again_bit_for_bit_and_filmed(whole, tmp_path, capsy
         replay(Replay(config.out, "grasp", episode=500))
     with pytest.raises(ValueError, match="holds grasp, identity, poke, push: say which by --task"):
         replay(Replay(config.out))
+    with pytest.raises(ValueError, match="at least 1 episode is made again"):
+        Replay(config.out, sample=0)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_damaged_note_is_named(tmp_path, content):
+    (tmp_path / "simulation.json").write_text(content)
+    with pytest.raises(ValueError, match=r"simulation\.json is damaged"):
+        plan_of(tmp_path)
+    with pytest.raises(ValueError, match=r"simulation\.json is empty or damaged"):
+        collect(Collect("grasp", tmp_path, 5, **TINY))
 
 
 def test_episodes_of_many_things_are_made_again_bit_for_bit_too(tmp_path, capsys):

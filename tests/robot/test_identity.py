@@ -53,3 +53,5 @@ def test_half_of_the_pairs_that_are_tried_are_of_one_thing():
 def test_one_thing_at_a_time_is_shown():
     with pytest.raises(ValueError, match=r"identity takes .* 1 to 1 objects"):
         Identity(objects_per_scene=2)
+    with pytest.raises(ValueError, match="cannot do without restore"):
+        Identity(restore=False)

@@ -50,6 +50,15 @@ def test_pushes_that_are_tried_meet_the_thing_and_show_it():
     assert np.mean(contact) >= 0.95 and np.mean(changed) > 0.9
 
 
+def test_the_mark_is_seen_and_the_reward_is_how_far_the_thing_is_from_it():
+    env = Push(size=8, observe=())
+    mark = env.reset(seed=0)[0]["mark"]
+    seen, reward, done, _, info = env.step(env.sample(np.random.default_rng(0)))
+    distance = np.hypot(*(info["record"]["T_world_object_after"][:2] - mark))
+    assert np.array_equal(seen["mark"], mark) and env.observation_space.contains(seen)
+    assert reward == pytest.approx(-distance, abs=1e-6) and done == (distance < 0.02)
+
+
 def test_a_tip_that_would_start_inside_a_thing_does_nothing(put):
     record = put(Push, (0.05, 0.05, 0.04)).step(np.float32([*CENTRE, 0.1, 0.1, 0.02]))[-1]["record"]
     assert not record["contact"] and np.abs(record["displacement"]).max() < 1e-4

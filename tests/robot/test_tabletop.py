@@ -247,7 +247,13 @@ def test_unknown_options_are_refused(options, told):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Randomisation(mass=-1), lambda: Randomisation(light=2), lambda: Physics(1, 5)]
+    "make",
+    [
+        lambda: Randomisation(mass=-1),
+        lambda: Randomisation(mass=float("nan")),
+        lambda: Randomisation(light=2),
+        lambda: Physics(1, 5),
+    ],
 )
 def test_ranges_that_make_no_sense_are_refused(make):
     with pytest.raises(ValueError):
