@@ -43,7 +43,14 @@ WIDER = 1.6  # times SPREAD, if there are several
 SETTLING = 2.0  # seconds at most
 LIGHTEST = 0.02  # kg: how fingers hold lighter things depends on how finely time is cut
 ATTEMPTS = 50  # at a scene that comes to rest within reach
-OBSERVATIONS = ("rgb", "depth", "segmentation", "oblique")
+OBSERVATIONS = {  # name -> which camera sees it, and what of its picture it is
+    "rgb": ("overhead", "rgb"),
+    "depth": ("overhead", "depth"),
+    "segmentation": ("overhead", "segmentation"),
+    "oblique": ("oblique", "rgb"),
+    "oblique_depth": ("oblique", "depth"),
+    "oblique_segmentation": ("oblique", "segmentation"),
+}
 RENDERERS = ("raster", "tiny")
 
 
@@ -95,7 +102,9 @@ class Tabletop(gymnasium.Env):
 
     Observation: those of `observe`, of the scene that the next step begins from: "rgb" (size, size, 3) uint8, "depth"
     (size, size) float32 in metres and "segmentation" (size, size) int32, -1 for the table, else the number of the thing,
-    all three from above; "oblique" (size, size, 3) uint8, from the side.
+    all three from above; "oblique", "oblique_depth" and "oblique_segmentation", the same from the side. What `reset` tells
+    beside it has both cameras: info["cameras"]["overhead"]["intrinsics"] (3, 3), pixels, and "T_world_camera" (4, 4), metres;
+    and "oblique".
 
     Args:
         objects: one of OBJECT_SETS.
@@ -201,7 +210,7 @@ class Tabletop(gymnasium.Env):
         self.seen = self._observation()
         if self.render_mode == "human":
             self.world.watch = self._wait
-        return deepcopy(self.seen), {}
+        return deepcopy(self.seen), {"cameras": self._cameras()}
 
     def step(self, action: np.ndarray):
         action = self._checked(action)
@@ -448,27 +457,25 @@ class Tabletop(gymnasium.Env):
 
     def _observations(self) -> dict[str, spaces.Space]:
         flat = self.size, self.size
-        all_of_them = {
+        kinds = {
             "rgb": spaces.Box(0, 255, (*flat, 3), np.uint8),
             "depth": spaces.Box(0, FAR, flat, np.float32),
             "segmentation": spaces.Box(-1, 5, flat, np.int32),
-            "oblique": spaces.Box(0, 255, (*flat, 3), np.uint8),
         }
-        return {name: all_of_them[name] for name in self.observe}
+        return {name: kinds[OBSERVATIONS[name][1]] for name in self.observe}
 
     def _observation(self) -> dict[str, np.ndarray]:
-        seen = {}
-        if set(self.observe) - {"oblique"}:
-            picture = self.picture(self.overhead)
-            seen = {"rgb": picture.rgb, "depth": picture.depth}
-            numbers = np.full(self.things[-1].body + 2, -1, np.int32)  # the last is for what is nothing, -1
-            for number, thing in enumerate(self.things):
-                numbers[thing.body] = number
-            if "segmentation" in self.observe:
-                seen["segmentation"] = numbers[picture.segmentation]
-        if "oblique" in self.observe:
-            seen["oblique"] = self.picture(self.oblique).rgb
-        return {name: seen[name] for name in self.observe}
+        cameras = dict.fromkeys(OBSERVATIONS[name][0] for name in self.observe)
+        pictures = {camera: self.picture(getattr(self, camera)) for camera in cameras}
+        seen = {name: getattr(pictures[OBSERVATIONS[name][0]], OBSERVATIONS[name][1]) for name in self.observe}
+        numbers = np.full(self.things[-1].body + 2, -1, np.int32)  # the last is for what is nothing, -1
+        for number, thing in enumerate(self.things):
+            numbers[thing.body] = number
+        return {name: numbers[kind] if name.endswith("segmentation") else kind for name, kind in seen.items()}
+
+    def _cameras(self) -> dict[str, dict[str, np.ndarray]]:
+        cameras = {"overhead": self.overhead, "oblique": self.oblique}
+        return {name: {"intrinsics": c.intrinsics, "T_world_camera": c.pose} for name, c in cameras.items()}
 
     def _common(self) -> dict[str, Field]:
         return {

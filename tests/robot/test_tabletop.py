@@ -150,6 +150,21 @@ def test_observations_are_of_the_scene_that_the_next_step_begins_from():
     assert 0.6 < table < 1.0 and before["depth"][on_thing].min() < table - 0.005
 
 
+def test_both_cameras_see_things_and_table_where_they_are():
+    env = Push(size=64, observe=OBSERVATIONS)
+    seen, told = env.reset(seed=2)
+    for camera, prefix in (("overhead", ""), ("oblique", "oblique_")):
+        known, depth = told["cameras"][camera], seen[f"{prefix}depth"]
+        row, column = np.indices(depth.shape)
+        rays = np.stack([column, row, np.ones_like(row)], -1) @ np.linalg.inv(known["intrinsics"]).T
+        pose = known["T_world_camera"]
+        points = (rays * depth[..., None]) @ pose[:3, :3].T + pose[:3, 3]
+        on_thing, on_table = seen[f"{prefix}segmentation"] == 0, (seen[f"{prefix}segmentation"] == -1) & (depth < 1.5)
+        assert np.abs(points[on_table][:, 2]).max() < 2e-3, camera
+        middle = env.world.pose(env.things[0].body)[:3]
+        assert on_thing.sum() > 10 and np.linalg.norm(points[on_thing] - middle, axis=-1).max() < 0.12
+
+
 def test_both_renderers_show_the_same():
     seen = [Grasp(size=48, renderer=renderer, observe=OBSERVATIONS).reset(seed=2)[0] for renderer in RENDERERS]
     assert (seen[0]["rgb"] == seen[1]["rgb"]).mean() > 0.99
