@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from videossl.evaluation.attention import Attention
 from videossl.evaluation.base import Judge, Scores
 from videossl.evaluation.clustering import Clustering
 from videossl.evaluation.cost import Cost
+from videossl.evaluation.depth import Depth
+from videossl.evaluation.detection import Detection
 from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import FineTune
@@ -35,22 +38,29 @@ from videossl.evaluation.propagation import Propagation
 from videossl.evaluation.protocols import PUBLISHED, between
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
+from videossl.evaluation.segmentation import Segmentation
 from videossl.evaluation.semi_supervised import SemiSupervised
+from videossl.evaluation.zero_shot import ZeroShot
 from videossl.experiments.console import console, quiet
 from videossl.experiments.data import Videos, content, fingerprint
 from videossl.experiments.devices import Devices
 from videossl.experiments.protocols import published
 from videossl.experiments.results import print_table
 from videossl.experiments.runs import read_json, versions, write_json
+from videossl.methods.base import Net
 from videossl.models.base import Trunk
+from videossl.models.data_dependent import looked_at, rescale
 from videossl.training import checkpoints
+
+UNTRAINED = ("random", "rescaled")  # trunks that are scored beside pretrained ones
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Score one or several trunks, side by side, by the protocols of the field."""
 
-    trunks: tyro.conf.Positional[tuple[str, ...]]  # runs, checkpoint files, or `random`: the first one's, never trained
+    # runs, checkpoint files, or their trunks untrained: `random`, or `rescaled` (random, then suited to training videos)
+    trunks: tyro.conf.Positional[tuple[str, ...]]
     data: Annotated[Videos, tyro.conf.arg(name="")]
     # names of those below, such as knn, or of published ones (`videossl protocols` lists them), such as vcop-retrieval;
     # none named: the usual ones that suit
@@ -76,6 +86,10 @@ class Evaluate:
     propagation: Propagation = field(default_factory=Propagation)
     attention: Attention = field(default_factory=Attention)
     semi_supervised: SemiSupervised = field(default_factory=SemiSupervised)
+    detection: Detection = field(default_factory=Detection)
+    segmentation: Segmentation = field(default_factory=Segmentation)
+    depth: Depth = field(default_factory=Depth)
+    zero_shot: ZeroShot = field(default_factory=ZeroShot)
     engine: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
 
     def __post_init__(self):
@@ -116,7 +130,7 @@ class Subject:
     """A trunk to be scored, and where it comes from."""
 
     name: str  # in file names and tables
-    kind: Literal["pretrained", "random"]
+    kind: Literal["pretrained", "random", "rescaled"]
     config: object  # the trunk's dataclass
     path: Path | None  # of the checkpoint
     about: dict  # what the result records of the checkpoint: method, step, seed
@@ -129,6 +143,12 @@ class Subject:
             return checkpoints.load_trunk(self.path)
         torch.manual_seed(seed)
         return checkpoints.untrained(self.config).build().eval()
+
+    @property
+    def whole(self) -> Callable[[], Net] | None:
+        """Gives the net that the trunk was trained in."""
+        path = self.path
+        return None if path is None else lambda: checkpoints.load_net(path)[1]
 
 
 def evaluate(config: Evaluate) -> None:
@@ -154,11 +174,13 @@ def score(config: Evaluate) -> list[dict]:
         for subject in subjects:
             encoder = None
             for seed in config.seeds:
-                if encoder is None or subject.kind == "random":
+                if encoder is None or subject.path is None:
                     trunk = subject.trunk(seed)
                     train, test = (config.data.records(part, split, trunk.resize) for part in (True, False))
                     refuse_leak(subject, test)
-                    encoder = Encoder(trunk, fabric, config.workers, config.batch)
+                    if subject.kind == "rescaled":
+                        rescale(trunk, looked_at(train, trunk))
+                    encoder = Encoder(trunk, fabric, config.workers, config.batch, whole=subject.whole)
                     names, left_out = suited(config, [*train, *test])
                     if fabric.is_global_zero and subject is subjects[0]:
                         console.print("\n".join([train.summary(), test.summary(), *left_out]))
@@ -280,9 +302,9 @@ def find_subjects(names: tuple[str, ...]) -> list[Subject]:
     """What the command line's words stand for.
 
     Raises:
-        ValueError: nothing was named, or `random` without a run to take the trunk from.
+        ValueError: nothing was named, or `random` or `rescaled` without a run to take the trunk from.
     """
-    paths = [Path(name) for name in names if name != "random"]
+    paths = [Path(name) for name in names if name not in UNTRAINED]
     if not paths:
         raise ValueError(
             "name at least one run folder or checkpoint to evaluate; `random` beside it has the same trunk"
@@ -294,11 +316,11 @@ def find_subjects(names: tuple[str, ...]) -> list[Subject]:
         name = (path if path.is_dir() else path.parent).resolve().name
         trunk, seen = checkpoints.restore(stored["trunk"]), frozenset(stored["seen"])
         subjects.append(Subject(name, "pretrained", trunk, path, about, seen))
-    if "random" in names:
-        configs = list(dict.fromkeys(subject.config for subject in subjects))
-        for config in configs:
-            name = "random" if len(configs) == 1 else f"random-{type(config).__name__.lower()}"
-            subjects.append(Subject(name, "random", config, None, {"method": None, "step": None}, frozenset()))
+    configs = list(dict.fromkeys(subject.config for subject in subjects))
+    for kind in UNTRAINED:
+        for config in configs if kind in names else ():
+            name = kind if len(configs) == 1 else f"{kind}-{type(config).__name__.lower()}"
+            subjects.append(Subject(name, kind, config, None, {"method": None, "step": None}, frozenset()))
     if len({subject.name for subject in subjects}) < len(subjects):
         raise ValueError(f"two runs have the same folder name: {[subject.name for subject in subjects]}")
     return subjects

@@ -4,14 +4,15 @@
 
 Each pretrains a small trunk (those that hide tokens a small transformer) in as many steps as the others, is asked its own
 question on held-out and on test pictures, beside the trivial answer, and its features are scored by k-NN and a linear probe.
-What is done is not done again, so a command that was stopped goes on. OUT holds image_methods.json with all numbers, and a
-report.html for each set of pictures.
+What is done is not done again, so a command that was stopped goes on. OUT holds image_methods.json with all numbers, a
+report.html for each set of pictures, and in `pictures` what methods painted, solved or attended to.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from videossl.evaluation.knn import KNN
@@ -20,6 +21,7 @@ from videossl.evaluation.views import Views
 from videossl.experiments.cli import one_line_errors
 from videossl.experiments.data import Videos
 from videossl.experiments.evaluate import Evaluate
+from videossl.experiments.pictures import side_by_side
 from videossl.experiments.video_methods import ENGINE, WORLD, Entry, World
 from videossl.experiments.video_methods import run as run_worlds
 from videossl.methods.barlow_twins import BarlowTwins
@@ -82,6 +84,7 @@ def methods() -> dict[str, Entry]:
     c, t = CONVOLUTIONAL, TRANSFORMER
     alike = ("accuracy", "guessing")  # among the views of a batch, or among all records
     decoder = {"width": 96, "depth": 2, "heads": 4}
+    distilled = {"small": 2, "prototypes": 256, "hidden": 256, "bottleneck": 64, "momentum": 0.99}
     painted = "mse", "mean_mse"
     return {
         "autoencoder": Entry(ImageAutoencoder(width=16), c, *painted),
@@ -108,12 +111,13 @@ def methods() -> dict[str, Entry]:
         "Barlow Twins": Entry(BarlowTwins(out=256), c, *alike),
         "VICReg": Entry(VICReg(out=256), c, *alike),
         "SwAV": Entry(SwAV(prototypes=60, hidden=256, out=64), c, *alike),
-        "DINO": Entry(DINO(small=2, prototypes=256, hidden=256, bottleneck=64, momentum=0.99), c, "loss"),
+        "DINO": Entry(DINO(**distilled), c, "loss"),
+        "DINO ViT": Entry(DINO(**distilled), t, "loss"),
         "MAE": Entry(MAE(**decoder), t, "error", "flat_error"),
         "SimMIM": Entry(SimMIM(), t, "error", "mean_error"),
         "MaskFeat": Entry(MaskFeat(), t, "error", "mean_error"),
         "I-JEPA": Entry(IJEPA(momentum=0.99, **decoder), t, "error", "mean_error"),
-        "iBOT": Entry(IBOT(small=2, prototypes=256, hidden=256, bottleneck=64, momentum=0.99), t, "loss"),
+        "iBOT": Entry(IBOT(**distilled), t, "loss"),
     }
 
 
@@ -136,9 +140,9 @@ def pictures(videos: Videos, config: ImageMethods) -> World:
 
 
 def score_pictures(videos: Videos, config: ImageMethods, path: Path, out: Path, seed: int) -> Evaluate:
-    """A run beside a random trunk."""
+    """A run beside a random trunk, as it is and suited to the pictures."""
     return Evaluate(
-        (str(path), "random"),
+        (str(path), "random", "rescaled"),
         videos,
         protocols=("knn", "linear"),
         seeds=(seed,),
@@ -155,7 +159,22 @@ WORLDS = {"simulated_objects": simulated_objects, "cifar10": cifar10}
 
 def run(config: ImageMethods) -> dict:
     """Do what has not been done yet; returns what is found of all sets, those of earlier starts with them."""
-    return run_worlds(config, WORLDS, "image_methods.json")
+    found = run_worlds(config, WORLDS, "image_methods.json")
+    draw(config, found)
+    return found
+
+
+def draw(config: ImageMethods, found: dict) -> None:
+    """A picture of each method that leaves any (`Net.panels`), of the first seed's run."""
+    folder = config.out / "pictures"
+    folder.mkdir(exist_ok=True)
+    for world in found:
+        for title in found[world]["methods"]:
+            name = title.replace(" ", "_")
+            panels = config.out / world / f"{name}-{config.seeds[0]}" / "panels.npz"
+            if panels.exists():
+                with np.load(panels) as arrays:
+                    side_by_side(dict(arrays), folder / f"{world}-{name}.png")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,18 @@ class PaperTable:
     leaves: str = ""  # where the commands at the paper's scale leave the paper
 
 
+CLUTTER = "simulate clutter --out {out}/clutter --train 200 --test 100 --categories mug book ball --seed 1"
+PLACES = (
+    "evaluate {out}/seed{seed} random --root {out}/clutter --dataset voc --size 96 96 --detection.steps 300 --detection.batch 4"
+    " --detection.width 32 --segmentation.steps 300 --segmentation.width 32 --seeds {seed} --out {out}/evaluation --protocols"
+)
 LABELS_1_10 = "top-5 of ImageNet, 1 % of the labels", "10 %"
 ADAM = "--optimizer adamw --rate 2e-3 --drops --decay 0.05 --save 100 --workers 2"
 ACTIONS = (
     "simulate actions --out {out}/actions --groups 60 --frames 48 --size 56 --seed 1",
     "index {out}/actions --decoder pyav",
 )
-OBJECTS = ("simulate objects --out {out}/objects --train 10 --test 10 --size 56 --seed 1",)
+OBJECTS = "simulate objects --out {out}/objects --train 10 --test 10 --size 56 --seed 1"
 FEW_STEPS = f"--steps 400 --batch 32 {ADAM} --seed {{seed}} --out {{out}}/seed{{seed}}"
 FINETUNE = (
     "evaluate {out}/seed{seed} random --root {out}/actions --size 56 56 --protocols finetune --finetune.epochs 20"
@@ -162,7 +167,7 @@ TABLES = {
             ),
         ),
         (
-            *OBJECTS,
+            OBJECTS,
             f"pretrain --root {{out}}/objects --dataset image_folder --size 56 56 {FEW_STEPS} method:sim-clr"
             " --method.hidden 256 --method.out 64 --method.temperature 0.2 trunk:small --trunk.length 1 --trunk.size 48",
             FEW_LABELS.replace("LABELS", "1"),
@@ -170,6 +175,63 @@ TABLES = {
             ALL_LABELS,
         ),
         "SGD, where the paper has LARS",
+    ),
+    "moco-detection": PaperTable(
+        "MoCo, table of detection: AP50 on VOC 2007, Faster R-CNN on ResNet-50",
+        "He et al., CVPR 2020, as quoted in lecture slides",
+        True,
+        ("AP50",),
+        {
+            "labels of ImageNet": (74.4,),
+            "relative position": (66.8,),
+            "jigsaw": (61.4,),
+            "local aggregation": (69.1,),
+            "MoCo, ImageNet": (74.9,),
+            "MoCo, a billion pictures": (75.6,),
+        },
+        (
+            "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 256 --steps 1000000 --rate 0.03"
+            " --drops 0.6 0.8 --decay 1e-4 --seed {seed} --out {out}/seed{seed} method:mo-co --method.version 1 trunk:resnet"
+            " --trunk.depth 50",
+            "evaluate {out}/seed{seed} random --root {root}/VOCdevkit/VOC2007 --dataset voc --size 480 640 --protocols"
+            " moco-detection --seeds {seed} --out {out}/evaluation",
+        ),
+        (
+            CLUTTER,
+            f"pretrain --root {{out}}/clutter --dataset voc --size 104 104 {FEW_STEPS} method:mo-co --method.queue 512"
+            " --method.momentum 0.99 --method.hidden 256 --method.out 64 trunk:small --trunk.length 1 --trunk.size 96",
+            f"{PLACES} detection",
+        ),
+        "see `videossl protocols moco-detection`",
+    ),
+    "rotnet": PaperTable(
+        "RotNet, table of transfer: AP50 on VOC 2007 and mIoU on VOC 2012, AlexNet",
+        "Gidaris et al., ICLR 2018, as quoted in lecture slides",
+        True,
+        ("detection", "segmentation"),
+        {
+            "random initialisation": (43.4, 19.8),
+            "labels of ImageNet": (56.8, 48.0),
+            "context encoder": (44.5, 29.7),
+            "colour": (46.9, 35.6),
+            "BiGAN": (46.9, 34.9),
+            "jigsaw": (53.2, 37.6),
+            "counting": (51.4, 36.6),
+            "RotNet": (54.4, 39.1),
+        },
+        (
+            "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 192 --steps 200000 --rate 0.01"
+            " --drops 0.33 0.66 --decay 5e-4 --seed {seed} --out {out}/seed{seed} method:rotation trunk:caffenet",
+            "evaluate {out}/seed{seed} random --root {root}/VOCdevkit/VOC2007 --dataset voc --size 480 640 --protocols"
+            " detection segmentation --seeds {seed} --out {out}/evaluation",
+        ),
+        (
+            CLUTTER,
+            f"pretrain --root {{out}}/clutter --dataset voc --size 104 104 {FEW_STEPS} method:rotation trunk:small"
+            " --trunk.length 1 --trunk.size 96",
+            f"{PLACES} detection segmentation",
+        ),
+        "Faster R-CNN with a feature pyramid, where theirs is Fast R-CNN; masks are VOC 2007's",
     ),
     "mae": PaperTable(
         "MAE, table 3: accuracy on ImageNet of fine-tuned transformers",
@@ -190,7 +252,7 @@ TABLES = {
             " --finetune.epochs 100 --seeds {seed} --out {out}/evaluation",
         ),
         (
-            *OBJECTS,
+            OBJECTS,
             f"pretrain --root {{out}}/objects --dataset image_folder --size 56 56 {FEW_STEPS} method:mae --method.width 96"
             " --method.depth 2 --method.heads 4 trunk:vit --trunk.width 96 --trunk.depth 4 --trunk.heads 4 --trunk.patch 6"
             " --trunk.size 48",

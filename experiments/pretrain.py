@@ -31,6 +31,7 @@ from videossl.methods.base import Method, Net
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.c3d import C3D
 from videossl.models.caffenet import CaffeNet
+from videossl.models.data_dependent import looked_at, rescale
 from videossl.models.lstm import LSTM, ConvLSTM
 from videossl.models.r3d import R3D, R21D
 from videossl.models.resnet import ResNet
@@ -70,6 +71,9 @@ class Pretrain:
     split: int = 1  # whose training list is learned from
     method: Question = field(default_factory=ShuffleAndLearn)
     trunk: TrunkChoice = field(default_factory=CaffeNet)
+    # how the trunk begins; None: as it is built, at random or from its file of weights; rescaled: the same, and every
+    # unit's response to training videos brought to mean 0 and variance 1 (Krähenbühl et al. 2016)
+    init: Literal["rescaled"] | None = None
     steps: int = 100_000  # in the whole run
     batch: int = 128  # examples in a step, over all devices
     repeats: int = 1  # examples drawn from a video whenever it is decoded: faster, and less variety in a batch
@@ -164,6 +168,8 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
     seen = sorted(content(record) for record in train)  # held-out ones too: the run was watched, maybe chosen, by them
     if config.held_out:
         train, held_out = by_group(train, config.held_out, config.seed)
+    if config.init == "rescaled":
+        rescale(trunk, looked_at(train, trunk))
     method = config.method.prepare(train) if hasattr(config.method, "prepare") else config.method
     net = method.build(trunk).to(fabric.device)
     optimizer = build_optimizer(config, net)
@@ -370,6 +376,8 @@ def keep_panels(config: Pretrain, net: Net, probe: Draws, fabric: Fabric, count:
     with fabric.autocast():
         panels = net.panels(fabric.to_device(examples))
     net.train()
+    if not panels:
+        return
     arrays = {name: (255 * clips.float().clamp(0, 1)).round().byte().cpu().numpy() for name, clips in panels.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

@@ -30,7 +30,7 @@ from tyro.conf import Positional
 from videossl.experiments.console import console
 from videossl.experiments.published import PUBLISHED, Published
 from videossl.experiments.results import (
-    RANDOM,
+    UNTRAINED,
     Group,
     Row,
     as_key,
@@ -192,7 +192,7 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
     series: dict[tuple[str, str], list[Run]] = {}  # runs that differ in seed (and videos) alone
     for run in runs:
         series.setdefault((spoken(names[as_key(run.learned)]), run.trunk), []).append(run)
-    subjects = [*(name for name, _ in series), *(spoken(g.subject) for g in groups if g.subject != RANDOM)]
+    subjects = [*(name for name, _ in series), *(spoken(g.subject) for g in groups if g.subject not in UNTRAINED)]
     return {
         "title": ", ".join(dict.fromkeys(name.partition(",")[0] for name in subjects)) or "Random initialisation",
         "date": f"{(now := datetime.now(UTC)).day} {now:%B %Y}",
@@ -269,7 +269,7 @@ def table(dataset: str, results: list[dict], numbers: list[Row]) -> dict:
         for metric in dict.fromkeys(row.metric for row in numbers if row.protocol == protocol and row.headline)
     ]
     cells = {(row.subject, row.trunk, row.protocol, row.metric): row for row in numbers}
-    kinds = sorted({(row.trunk, row.subject == RANDOM, row.subject) for row in numbers})
+    kinds = sorted({(row.trunk, row.subject in UNTRAINED, row.subject) for row in numbers})
     body = []
     for trunk, _, subject in kinds:
         found = [cells.get((subject, trunk, *column)) for column in columns]
@@ -380,7 +380,7 @@ def neighbours(groups: dict[Group, list[list[dict]]]) -> dict | None:
             panels.setdefault((spoken(group.subject), group.trunk), panel)
     if not panels:
         return None
-    panels = dict(sorted(panels.items(), key=lambda item: (item[0][0] == RANDOM, item[0][1])))
+    panels = dict(sorted(panels.items(), key=lambda item: (item[0][0] in UNTRAINED, item[0][1])))
     several = len({trunk for _, trunk in panels}) > 1
     classes = next(iter(groups.values()))[0][0]["dataset"]["classes"]
     pictures, labels = next(iter(panels.values()))
@@ -424,7 +424,7 @@ def confusions(groups: dict[Group, list[list[dict]]]) -> list[dict]:
         of = {group: runs for group, runs in having.items() if group.protocol == protocol}
         trunks = {group.trunk for group in of}
         counts = {}
-        for group, runs in sorted(of.items(), key=lambda item: (item[0].trunk, item[0].subject == RANDOM)):
+        for group, runs in sorted(of.items(), key=lambda item: (item[0].trunk, item[0].subject in UNTRAINED)):
             title = spoken(group.subject) if len(trunks) == 1 else f"{spoken(group.subject)}, {group.trunk}"
             counts[title] = sum(np.array(result["confusion"]) for splits in runs for result in splits)
         classes = next(iter(of.values()))[0][0]["dataset"]["classes"]

@@ -15,6 +15,8 @@ from videossl.experiments.console import console
 from videossl.training.checkpoints import restore
 
 RANDOM = "random initialisation"
+RESCALED = "rescaled initialisation"  # see models/data_dependent.py
+UNTRAINED = (RANDOM, RESCALED)
 BESIDE = ("majority", "penalty", "train_loss", "ridge", "unmoved", "choices")  # among metrics, but no scores
 
 
@@ -22,7 +24,7 @@ BESIDE = ("majority", "penalty", "train_loss", "ridge", "unmoved", "choices")  #
 class Row:
     """One number of a table: a metric of a protocol for one kind of trunk, over runs and seeds."""
 
-    subject: str  # the method, or "random initialisation"
+    subject: str  # the method, or how the trunk began
     trunk: str
     protocol: str
     dataset: str
@@ -99,7 +101,8 @@ def grouped(results: list[dict]) -> dict[Group, list[list[dict]]]:
                 f"{dataset['title']!r}: rename a folder of lists and evaluate anew, or report them apart"
             )
         checkpoint = asked["checkpoint"]
-        subject = methods[as_key(learned(r))] if learned(r) else RANDOM
+        untrained = RESCALED if checkpoint.get("kind") == "rescaled" else RANDOM
+        subject = methods[as_key(learned(r))] if learned(r) else untrained
         kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))], dataset["series"])
         run = (kind, checkpoint.get("seed", checkpoint["weights"]), asked["seed"] if judge(r).draws else None)
         known = runs[run].setdefault(asked["split"], r)

@@ -31,7 +31,7 @@ def test_every_image_method_is_in_the_table():
     assert {kind.__name__ for kind in questions()} - of_videos - of_robots - bases <= listed | {"Supervised", "CLIP"}
 
 
-@pytest.mark.parametrize("name", ["rotation", "MAE"])
+@pytest.mark.parametrize("name", ["rotation", "MAE", "DINO ViT"])
 def test_a_method_is_scored_beside_random_weights_and_its_own_trivial_answer(name, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     for part, count in (("train", 4), ("test", 2)):
@@ -47,8 +47,12 @@ def test_a_method_is_scored_beside_random_weights_and_its_own_trivial_answer(nam
     found = run(config)
     assert json.loads((config.out / "image_methods.json").read_text())["worlds"] == found
     subjects = {row["subject"] for row in found["cifar10"]["scores"]}
-    assert len(subjects) == 2 and "random initialisation" in subjects
+    assert len(subjects) == 3 and {"random initialisation", "rescaled initialisation"} < subjects
     assert all(row["count"] == 2 for row in found["cifar10"]["scores"])
-    assert name in capsys.readouterr().out and (config.out / "cifar10" / "report.html").exists()
+    page = config.out / "cifar10" / "report.html"
+    assert name in capsys.readouterr().out and page.exists()
+    drawn = config.out / "pictures" / f"cifar10-{name.replace(' ', '_')}.png"
+    assert drawn.exists() == (name != "rotation")  # which has nothing to show but its answers
+    assert ("head 4" in page.read_text()) == (name == "DINO ViT")
     again = run(config)["cifar10"]  # nothing is done again
     assert [again[key] for key in ("methods", "scores")] == [found["cifar10"][key] for key in ("methods", "scores")]

@@ -6,7 +6,7 @@ from torch import nn
 
 from videossl.evaluation.equivariance import EquivarianceError
 from videossl.evaluation.features import Encoder
-from videossl.experiments.pictures import same_motion
+from videossl.experiments.pictures import same_motion, side_by_side
 
 
 class Pixels(nn.Module):
@@ -52,3 +52,16 @@ def test_one_drive_has_no_other_to_look_in(tmp_path):
     protocol = EquivarianceError(patterns=2, gap=1)
     with pytest.raises(ValueError, match="all pairs are of one drive"):
         same_motion({"columns": Encoder(Pixels())}, drives(1), tmp_path / "same.png", protocol)
+
+
+def test_panels_are_drawn_as_rows_of_examples_and_columns_of_titles(tmp_path):
+    shown = np.zeros((3, 5, 3, 8, 8), np.uint8)
+    shown[:, 2, 0] = 255  # the middle frame is red
+    grey = np.full((2, 1, 1, 8, 8), 128, np.uint8)
+    out = tmp_path / "panels.png"
+    side_by_side({"shown": shown, "head 1": grey}, out, side=1.0)
+    picture = np.asarray(PIL.Image.open(out).convert("RGB")).astype(int)
+    assert abs(picture.shape[0] / picture.shape[1] - 2.25 / 2) < 0.02  # two rows: there are two examples of one title
+    reds = (picture[..., 0] == 255) & (picture[..., 1] == 0)
+    assert reds[:, : picture.shape[1] // 2].mean() > 0.8 and not reds[:, picture.shape[1] // 2 + 4 :].any()
+    assert ((picture == 128).all(2)).mean() > 0.4

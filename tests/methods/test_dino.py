@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from videossl.methods.dino import DINO, IBOT, Head, entropy
+from videossl.models.vit import ViT
 
 SMALL = {"prototypes": 16, "hidden": 24, "bottleneck": 8, "small": 2, "small_size": 0.5}
 
@@ -133,3 +134,19 @@ def test_what_cannot_be_is_said(tiny):
         IBOT().build(tiny())
     with pytest.raises(ValueError, match="small is a count"):
         DINO(small=-1)
+
+
+def test_panels_show_what_each_head_of_a_transformer_attends_to(tiny, clips):
+    torch.manual_seed(0)
+    trunk = ViT(width=12, depth=2, heads=2, patch=4, size=16).build()
+    panels = DINO(**SMALL).build(trunk).eval().panels(clips)
+    assert list(panels) == ["shown", "head 1", "head 2"]
+    assert torch.equal(panels["shown"][:, 0], clips["clips"][:, 0, 0].float() / 255)
+    maps = trunk.eval().attention(panels["shown"])  # (6, 2, 1, 4, 4)
+    for n, head in enumerate((panels["head 1"], panels["head 2"])):
+        assert head.shape == (6, 1, 1, 16, 16) and (head.amax((1, 2, 3, 4)) == 1).all()
+        each = head[:, 0, 0].unfold(1, 4, 4).unfold(2, 4, 4).flatten(3)  # pixels of each of 4 x 4 places
+        assert (each == each[..., :1]).all()
+        ratio = each[..., 0] / maps[:, n, 0]
+        assert torch.allclose(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-4)
+    assert DINO(**SMALL).build(tiny()).panels(clips) == {}

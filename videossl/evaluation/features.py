@@ -1,6 +1,6 @@
 """Features of videos: each is decoded once for all that is seen of it, and remembered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
@@ -52,6 +52,7 @@ class Encoder:
         workers: int = 0,
         batch: int = 64,
         progress: bool | None = None,
+        whole: Callable[[], nn.Module] | None = None,
     ):
         """Args:
         trunk: moved to Fabric's device, otherwise not changed.
@@ -59,9 +60,10 @@ class Encoder:
         workers: processes that decode, for each device; 0 decodes in this one.
         batch: clips (each crop counts) that go through the trunk at once.
         progress: show a bar; None shows it on terminals.
+        whole: gives the net that the trunk was trained in, for protocols that ask its heads; None where there is none.
         """
         self.trunk = trunk if fabric is None else trunk.to(fabric.device)
-        self.fabric, self.workers, self.batch = fabric, workers, batch
+        self.fabric, self.workers, self.batch, self.whole = fabric, workers, batch, whole
         self.console = Console(stderr=True)
         self.progress = self.console.is_terminal if progress is None else progress
         # Views -> id of a record -> the record, so that its id stays its own, and its features or why there are none.

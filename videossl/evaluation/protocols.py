@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videossl.evaluation.base import Judge
+from videossl.evaluation.detection import Detection
 from videossl.evaluation.finetune import FineTune
 from videossl.evaluation.knn import KNN
 from videossl.evaluation.probe import LinearProbe
@@ -143,6 +144,13 @@ PUBLISHED = {
         "Caron et al., ICCV 2021; github.com/facebookresearch/dino, eval_video_segmentation.py, on DAVIS-2017",
         leaves="a cell of the first frame has shares of the things, theirs the nearest pixel's; frames are scaled as --size"
         " says, theirs to 480 pixels a side and the other to a multiple of 64",
+    ),
+    "moco-detection": Published(
+        Detection(steps=24_000, batch=16, rate=0.02, regions=512),
+        "He et al., CVPR 2020; github.com/facebookresearch/moco, detection: VOC 2007 and 2012 trainval, VOC 2007 test",
+        leaves="a feature pyramid, where theirs looks at the fourth stage and has the fifth on what is cut out; the rate falls"
+        " along a cosine, theirs to a tenth after 18,000 and 22,000 steps; frames are scaled as --size says, theirs to 480 to"
+        " 800 pixels high; batch norm sees one device's pictures, theirs all; pictures of 2012 are those in your trainval.txt",
     ),
     "knn": Published(KNN(), "ours: no protocol of k-NN on videos is established"),
     "retrieval": Published(Retrieval(), "ours: as Xu et al., on the features that the trunk returns"),

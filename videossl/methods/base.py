@@ -18,7 +18,8 @@ class Net(nn.Module, ABC):
 
     A net whose method has `answers` also offers `predict(batch)`, logits (B, answers), so that a report can show what
     it would have said. One that makes pictures offers `panels(batch)`, a dict of title -> (B, T, C, H, W), floats in
-    [0, 1]: what it was shown, the truth, its own, and a trivial answer; a report shows them side by side, moving.
+    [0, 1]: what it was shown, the truth, its own, and a trivial answer; a report shows them side by side, moving. It is
+    empty where the trunk gives nothing to look at.
     """
 
     trunk: Trunk

@@ -139,6 +139,11 @@ class CLIPNet(Net):
             meant.append(F.normalize(self.text(tokens), dim=1))
         return F.normalize(torch.stack(meant).mean(0), dim=1)
 
+    def likeness(self, features: Tensor, classes: Sequence[str], prompts: Sequence[str] = ("{}",)) -> Tensor:
+        """How much clips are like each class's name, cosines: features (..., dim) of the trunk to (..., classes)."""
+        pictures = self.picture(features.to(self.scale.device))
+        return F.normalize(pictures, dim=-1) @ self.names(classes, prompts).T
+
 
 class Text(nn.Module):
     """A transformer whose tokens see those before them; its last one is what a text means: (N, context) to (N, out)."""
@@ -247,7 +252,6 @@ def zero_shot(
     if features.failed:
         name, reason = next(iter(features.failed.items()))
         raise ValueError(f"{name} cannot be read: {reason}")
-    seen = F.normalize(net.picture(features.values.to(net.scale.device)), dim=2).mean(1)
-    chosen = (seen @ net.names(classes, prompts).T).argmax(1).cpu()
+    chosen = net.likeness(features.values, classes, prompts).mean(1).argmax(1).cpu()
     net.train(training)
     return (chosen == features.labels).float().mean().item(), chosen.tolist()

@@ -133,6 +133,20 @@ class DINONet(Net):
     def update(self, progress: float) -> None:
         self.teacher.follow([self.trunk, self.head], rising(self.method.momentum, progress))
 
+    @torch.no_grad()
+    def panels(self, batch: dict) -> dict[str, Tensor]:
+        """What a transformer's class token attends to in the centre of the first view, each head's share of its largest.
+
+        Nothing of other trunks. Source: figure 1.
+        """
+        if not hasattr(self.trunk, "attention"):
+            return {}
+        clips = augment.centre(augment.pixels(batch["clips"])[:, 0], self.trunk.size)  # (B, T, C, size, size)
+        maps = self.trunk.attention(clips)  # (B, heads, T', H', W')
+        large = F.interpolate(maps / maps.amax((2, 3, 4), keepdim=True), (clips.shape[1], *clips.shape[3:]))
+        heads = {f"head {n}": head.unsqueeze(2) for n, head in enumerate(large.unbind(1), 1)}
+        return {"shown": clips, **heads}
+
 
 class IBOTNet(DINONet):
     """Class token and patches share their head, as in the paper. Metrics: see `DINONet`, and "patches", their loss."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
-from torch import nn
+from torch import Tensor, nn
 
 from videossl.methods.base import Net
 from videossl.methods.parts import encode
@@ -43,7 +43,11 @@ class SimCLRNet(Net):
         }[method.head]()
         self.contrast = NTXentLoss(method.temperature, gather_distributed=several())
 
+    def views(self, batch: dict) -> Tensor:
+        """(B, 2, T, C, size, size)."""
+        return seen(batch, self.method, self.trunk.size, self.training)
+
     def forward(self, batch):
-        views = seen(batch, self.method, self.trunk.size, self.training)
+        views = self.views(batch)
         z = self.projector(encode(self.trunk, views).flatten(0, 1)).unflatten(0, views.shape[:2])  # (B, 2, D)
         return self.contrast(z[:, 0], z[:, 1]), found(z[:, 0], z[:, 1])
