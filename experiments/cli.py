@@ -105,6 +105,12 @@ COMMANDS = {
         "experiments.bench.views", "BenchViews", "bench_views", "a test video's views read together and one by one"
     ),
     "bench fit": Command("experiments.bench.fit", "BenchFit", "bench_fit", "the training loop beside a bare one"),
+    "bench images": Command(
+        "experiments.bench.images",
+        "BenchImages",
+        "bench_images",
+        "images a second of SimCLR, MoCo, DINO and MAE, beside lightly's own",
+    ),
     "bench collect": Command(
         "experiments.bench.collect", "BenchCollect", "bench_collect", "simulated interactions an hour"
     ),

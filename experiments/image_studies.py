@@ -157,7 +157,7 @@ def run(config: ImageStudies) -> dict[str, dict]:
     """
     fabric = ENGINE.launch()
     make = simulated_objects if config.cifar is None else cifar10
-    world = make(ImageMethods(config.runs, config.cifar, workers=config.workers))
+    world = make(ImageMethods(config.runs, config.cifar, workers=max(1, config.workers)))  # one at least simulates
     train, test = (world.videos.records(part, 1, CONVOLUTIONAL.build().resize) for part in (True, False))
     config.out.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -199,7 +199,8 @@ def study(name: str, setting: Setting) -> dict:
     of.draw(found).savefig(out / f"{name}.png", dpi=110)
     if of.pictures is not None:
         side_by_side(of.pictures(setting), out / f"{name}_pictures.png")
-    console.print(f"written: {path}, {path.with_suffix('.png')}")
+    seconds = sum(sum(values(cell, "seconds")) for cell in found.values())
+    console.print(f"written: {path}, {path.with_suffix('.png')} (its cells took {seconds:.0f} s)")
     return read_json(path)
 
 
@@ -394,7 +395,8 @@ def draw_simclr(cells: dict[str, dict]) -> Figure:
     right.set_xticks(range(len(heads)), [cell["at"]["head"] for cell in heads])
     right.set_xlabel("head while it learns")
     right.set_ylabel("linear probe")
-    right.legend(frameon=False, fontsize=8)
+    right.set_ylim(top=1.2 * right.get_ylim()[1])  # room for the legend
+    right.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
     return figure
 
 
@@ -415,7 +417,7 @@ def changed_by(setting: Setting, ways: tuple[str, ...], seed: int) -> dict[str, 
 
 
 def draw_augmentations(cells: dict[str, dict]) -> Figure:
-    figure = Figure(figsize=(4.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(5.4, 4.0), layout="constrained")
     (axes,) = axes_of(figure)
     grid = np.full((len(WAYS), len(WAYS)), np.nan)
     for cell in cells.values():
@@ -431,7 +433,7 @@ def draw_augmentations(cells: dict[str, dict]) -> Figure:
     axes.set_xticks(range(len(WAYS)), WAYS)
     axes.set_yticks(range(len(WAYS)), WAYS)
     axes.set_title(f"linear probe, %; random weights {100 * mean(cells['random weights'], 'linear'):.1f}", fontsize=9)
-    figure.colorbar(picture, fraction=0.046, pad=0.03)
+    figure.colorbar(picture, format=lambda value, _: f"{100 * value:g}")
     return figure
 
 
@@ -477,14 +479,12 @@ def draw_mae(cells: dict[str, dict]) -> Figure:
 
 
 def mae_pictures(setting: Setting) -> dict[str, np.ndarray]:
-    """The same pictures, hidden and painted in every way."""
+    """The same pictures, in every way what is seen and beside it what is painted, and the truth."""
     found = {}
     for masking, ratio in MASKS:
         with np.load(mae_run(setting, masking, ratio, setting.config.seeds[0]) / "panels.npz") as panels:
-            found |= {
-                f"{masking} {100 * ratio:g} %": panels["shown"],
-                f"painted ({masking} {ratio:g})": panels["painted"],
-            }
+            both = np.concatenate([panels["shown"], panels["painted"]], -1)
+            found[f"{masking} {100 * ratio:g} %, painted"] = both
             truth = panels["truth"]
     return found | {"truth": truth}
 
@@ -542,9 +542,9 @@ def colour_pictures(setting: Setting) -> dict[str, np.ndarray]:
 
 STUDIES = {
     "rotnet": Study(150, rotnet_cells, draw_rotnet),
-    "simclr": Study(200, simclr_cells, draw_simclr),
+    "simclr": Study(140, simclr_cells, draw_simclr),
     "augmentations": Study(80, augmentation_cells, draw_augmentations),
-    "mae": Study(120, mae_cells, draw_mae, mae_pictures),
+    "mae": Study(90, mae_cells, draw_mae, mae_pictures),
     "colour": Study(300, colour_cells, draw_colour, colour_pictures),
 }
 

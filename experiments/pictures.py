@@ -64,21 +64,22 @@ def mark(axis) -> None:
     axis.add_patch(Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, edgecolor=RIGHT, linewidth=3))
 
 
-def side_by_side(panels: dict[str, np.ndarray], out: Path, count: int = 6, side: float = 0.8) -> None:
+def side_by_side(panels: dict[str, np.ndarray], out: Path, count: int = 6, height: float = 0.9) -> None:
     """Draw examples as rows and what was made of them as columns: shown, painted, the truth.
 
     Args:
-        panels: title -> (N, T, C, H, W) uint8; of a clip its middle frame is drawn.
+        panels: title -> (N, T, C, H, W) uint8, each of its own height and width; of a clip its middle frame is drawn.
         out: the PNG to write.
         count: examples, at most.
-        side: of a picture, in inches.
+        height: of a picture, in inches.
     """
     rows = min(count, *(len(clips) for clips in panels.values()))
-    figure = Figure(figsize=(side * len(panels), side * rows + 0.25))
+    widths = [clips.shape[-1] / clips.shape[-2] for clips in panels.values()]
+    figure = Figure(figsize=(height * sum(widths), height * rows + 0.25))
     figure.subplots_adjust(
-        left=0.005, right=0.995, bottom=0.005, top=1 - 0.25 / (side * rows + 0.25), wspace=0.04, hspace=0.04
+        left=0.005, right=0.995, bottom=0.005, top=1 - 0.25 / (height * rows + 0.25), wspace=0.04, hspace=0.04
     )
-    axes = figure.subplots(rows, len(panels), squeeze=False)
+    axes = figure.subplots(rows, len(panels), squeeze=False, width_ratios=widths)
     for column, (title, clips) in zip(axes.T, panels.items(), strict=True):
         column[0].set_title(title, fontsize=6, pad=2)
         for axis, clip in zip(column, clips, strict=False):

@@ -4,6 +4,7 @@ Theirs are the training steps of lightly's benchmarks (github.com/lightly-ai/lig
 examples/pytorch/mae.py) without the classifier that these train beside, in a plain PyTorch loop.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -16,7 +17,7 @@ import torch
 from lightly.loss import DINOLoss, NTXentLoss
 from lightly.models.modules import (
     DINOProjectionHead,
-    MaskedVisionTransformerDecoderTIMM,
+    MAEDecoderTIMM,
     MaskedVisionTransformerTIMM,
     MoCoProjectionHead,
     SimCLRProjectionHead,
@@ -101,7 +102,9 @@ def bench_images(config: BenchImages) -> dict:
         trunk = (config.transformer if name == "MAE" else config.trunk).build()
         records = noise(1, trunk.resize)
         held = list(loader(Draws(records, method.sample, config.seed), config.batch, stop=HELD))
-        other = theirs(deepcopy(trunk), method).to(device)
+        with warnings.catch_warnings():  # of theirs, about what torch and lightly itself will take away
+            warnings.simplefilter("ignore")
+            other = theirs(deepcopy(trunk), method).to(device)
         loops = {
             "ours": ours(method.build(trunk).to(device), cycle(held), fabric),
             "lightly": plainly(other, cycle(held), device),
@@ -255,7 +258,7 @@ class LightlyMAE(nn.Module):
         self.register_buffer("std", trunk.std)
         self.backbone = MaskedVisionTransformerTIMM(vit=vit)
         self.sequence_length = self.backbone.sequence_length
-        self.decoder = MaskedVisionTransformerDecoderTIMM(
+        self.decoder = MAEDecoderTIMM(
             num_patches=vit.patch_embed.num_patches,
             patch_size=config.patch,
             embed_dim=config.width,

@@ -59,7 +59,7 @@ def test_panels_are_drawn_as_rows_of_examples_and_columns_of_titles(tmp_path):
     shown[:, 2, 0] = 255  # the middle frame is red
     grey = np.full((2, 1, 1, 8, 8), 128, np.uint8)
     out = tmp_path / "panels.png"
-    side_by_side({"shown": shown, "head 1": grey}, out, side=1.0)
+    side_by_side({"shown": shown, "head 1": grey}, out, height=1.0)
     picture = np.asarray(PIL.Image.open(out).convert("RGB")).astype(int)
     assert abs(picture.shape[0] / picture.shape[1] - 2.25 / 2) < 0.02  # two rows: there are two examples of one title
     reds = (picture[..., 0] == 255) & (picture[..., 1] == 0)

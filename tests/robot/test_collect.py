@@ -47,17 +47,24 @@ def start(folder: Path, config: Collect, **options) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=folder.parent, start_new_session=True, **options)
 
 
-def killed(folder: Path, config: Collect, kills: int, seconds: tuple[float, float], seed: int) -> list[int]:
-    """Start a collection and kill it, workers and all, so many seconds after; how many shards were there each time.
+def killed(folder: Path, config: Collect, kills: int, seed: int) -> list[int]:
+    """Start a collection and kill it, workers and all, at random moments; how many shards were there each time.
 
-    Times are of those that were at work when they were killed.
+    A moment is up to a second after none, one or two more shards have come, however fast the machine is.
     """
     rng, found = np.random.default_rng(seed), []
+
+    def there() -> int:
+        return len(list(folder.rglob("0*.h5")))
+
     for _ in range(kills):
+        wanted, deadline = there() + rng.integers(3), time.monotonic() + 120
         process = start(folder, config)
-        time.sleep(rng.uniform(*seconds))
+        while there() < wanted and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1))
         if process.poll() is None:
-            found.append(len(list(folder.rglob("0*.h5"))))
+            found.append(there())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return found
@@ -78,7 +85,7 @@ def test_two_workers_make_the_same_bytes(whole, tmp_path):
 
 def test_killed_at_random_moments_and_gone_on_with_it_is_the_same(whole, tmp_path):
     config, files = whole
-    killed(tmp_path / "set", config, 2, (1.5, 5.0), seed=2)
+    killed(tmp_path / "set", config, 2, seed=2)
     collect(replace(config, out=tmp_path / "set"))
     assert files_of(tmp_path / "set") == files
 
@@ -100,7 +107,7 @@ def hash_of(folder: Path) -> str:
 def test_killed_twenty_times_with_any_number_of_workers_it_is_the_same(large, tmp_path, workers):
     config, whole = large
     stopped = replace(config, out=tmp_path / "set", workers=workers)
-    shards = killed(stopped.out, stopped, 20, (3.0, 12.0), seed=workers)
+    shards = killed(stopped.out, stopped, 20, seed=workers)
     assert len(shards) >= 15 and len(set(shards)) >= 4, shards  # it was at work, and went on each time
     collect(stopped)
     assert hash_of(stopped.out) == whole
