@@ -101,7 +101,7 @@ def test_projected_patches_have_nothing_between_green_and_magenta_and_keep_the_r
 @pytest.mark.parametrize("colours", ["drop", "project", "keep"])
 def test_patches_have_the_same_contrast_and_flat_ones_none(colours, tiny):
     net = dataclasses.replace(TOY, colours=colours).build(tiny())
-    clips = torch.rand(4, 2, 1, 3, 16, 16) * torch.rand(4, 2, 1, 1, 1, 1)
+    clips = torch.rand(4, 2, 1, 3, 16, 16) * (0.2 + 0.8 * torch.rand(4, 2, 1, 1, 1, 1))
     seen = net.trunk.normalise(net.view(clips).flatten(0, 1))
     torch.testing.assert_close(seen.square().mean((1, 2, 3, 4)), torch.ones(8), atol=1e-3, rtol=0)
     flat = net.view(torch.full((1, 2, 1, 3, 16, 16), 0.7))
