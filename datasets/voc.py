@@ -124,16 +124,11 @@ def voc(
         ValueError: none of the listed pictures is there, an annotation names another class, or a split or an index was asked
             for.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
     for word, value, usual in (("split", split, 1), ("index", index, None)):
         if value != usual:
             raise ValueError(f"voc has no {word}, but {value} was given: leave it out")
-    place = next((root / p for p in PLACES if (root / p / "JPEGImages").is_dir()), None)
-    if place is None:
-        raise FileNotFoundError(f"{root} has no JPEGImages, nor have VOC2007 and VOCdevkit/VOC2007 in it")
-    part = "trainval" if train else "test"
+    root, part = Path(root), "trainval" if train else "test"
+    place = place_of(root)
     path = (place / "ImageSets" / "Main" if lists is None else Path(lists)) / f"{part}.txt"
     if not path.is_file():
         raise FileNotFoundError(
@@ -160,6 +155,20 @@ def voc(
     benchmark = OFFICIAL[part].get(digest) if classes == sorted(TWENTY) else None
     series = benchmark or root.resolve().name
     return Records(records, series, None, part, classes, benchmark, missing | damaged)
+
+
+def place_of(root: Path) -> Path:
+    """The folder that holds JPEGImages: `root`, or the one that the development kit makes in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not there, or is no folder")
+    place = next((root / place for place in PLACES if (root / place / "JPEGImages").is_dir()), None)
+    if place is None:
+        raise FileNotFoundError(f"{root} has no JPEGImages, nor have VOC2007 and VOCdevkit/VOC2007 in it")
+    return place
 
 
 def annotated(path: Path, classes: list[str]) -> dict[str, np.ndarray]:

@@ -83,10 +83,12 @@ def line(found: dict, row: str, keys: list[str]) -> list[str]:
 
 
 def paper_sets(found: dict) -> list[str]:
+    """Headings of the paper's own columns."""
     return [f"paper: {name}" for name in found["paper"]["sets"]]
 
 
 def classification(found: dict) -> Printed:
+    """Table 1: by a linear probe and by fine-tuning, for each set of pictures."""
     rows = found["rows"]
     measures = [(name, way) for name in sets_of(rows) for way in ("linear", "fine-tuned")]
     chance = ["chance", *(cell(rows[RANDOM][f"{name} chance"]) for name, _ in measures), *[""] * 3]
@@ -95,6 +97,7 @@ def classification(found: dict) -> Printed:
 
 
 def retrieval(found: dict, level: str) -> Printed:
+    """Table 2: how often one of the nearest k is of the same instance, or category."""
     rows, known = found["rows"], found["paper"]["recall"][level]
     lines = [["chance", *(cell(rows[RANDOM][f"{level} chance R@{k}"]) for k in KS), *[""] * 4]]
     for row in whole(rows):
@@ -104,6 +107,7 @@ def retrieval(found: dict, level: str) -> Printed:
 
 
 def ablation(found: dict) -> Printed:
+    """Table 3: all tasks, and all but one."""
     rows = found["rows"]
     keys = [*(f"{name} linear" for name in sets_of(rows)), "instance R@1", "category R@1"]
     names = [ALL, *(name for name in WITHOUT.values() if name in rows)]
@@ -111,12 +115,14 @@ def ablation(found: dict) -> Printed:
 
 
 def own_questions(rows: dict) -> Printed:
+    """How well each trunk answers what it was asked itself; rows that were asked nothing are left out."""
     keys = [key for key in ("grasp AUC", "push error", "poke rank correlation", "identity AUC") if key in rows[ALL]]
     asked = [row for row in rows if set(keys) & rows[row].keys()]
     return ["", *keys], [[row, *(cell(rows[row].get(key), 1.0, 3) for key in keys)] for row in asked]
 
 
 def acting(tasks: dict) -> Printed:
+    """Trials of acting, with their intervals."""
     lines = []
     for task, one in tasks.items():
         for name, found in one["rows"].items():
@@ -127,6 +133,7 @@ def acting(tasks: dict) -> Printed:
 
 
 def percent(share: float | None) -> str:
+    """A share in words; nothing for None."""
     return "" if share is None else f"{100 * share:.1f}"
 
 

@@ -222,10 +222,12 @@ def show(name: str, cells: dict[str, dict]) -> None:
 
 
 def mean(cell: dict, metric: str) -> float:
+    """Of a metric over seeds."""
     return statistics.fmean(values(cell, metric))
 
 
 def deviation(cell: dict, metric: str) -> float:
+    """Of a metric over seeds; 0 where there is one."""
     found = values(cell, metric)
     return statistics.stdev(found) if len(found) > 1 else 0.0
 
@@ -319,6 +321,7 @@ class FrozenStem(ActionNet):
 
 
 def draw_rotnet(cells: dict[str, dict]) -> Figure:
+    """Accuracy by the number of labels, a line for each way to begin."""
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     (axes,) = axes_of(figure)
     arms = dict.fromkeys(cell["at"]["arm"] for cell in cells.values())
@@ -351,6 +354,7 @@ def simclr_cells(setting: Setting) -> dict[str, Cell]:
 
 
 def contrasted(setting: Setting, batch: int, share: float, seed: int) -> dict[str, float]:
+    """What SimCLR learns in batches of this size from this share of the pictures."""
     method = methods()["SimCLR"].method
     path = setting.run(method, CONVOLUTIONAL, seed, f"nonlinear-{batch}-{share}", batch, share)
     return setting.scores(load_trunk(path), seed)
@@ -377,6 +381,7 @@ class Projected(nn.Module):
 
 
 def draw_simclr(cells: dict[str, dict]) -> Figure:
+    """Batches against pictures seen, and heads: the trunk beside its projector."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = axes_of(figure, 2)
     for number, batch in enumerate(BATCHES):
@@ -412,11 +417,13 @@ def augmentation_cells(setting: Setting) -> dict[str, Cell]:
 
 
 def changed_by(setting: Setting, ways: tuple[str, ...], seed: int) -> dict[str, float]:
+    """What SimCLR learns where views differ in these ways alone."""
     method = ChangedViews(ways=ways, hidden=256, out=64, temperature=0.2)
     return setting.scores(load_trunk(setting.run(method, CONVOLUTIONAL, seed, "-".join(ways))), seed)
 
 
 def draw_augmentations(cells: dict[str, dict]) -> Figure:
+    """A grid of pairs; what one alone gives is on its diagonal."""
     figure = Figure(figsize=(5.4, 4.0), layout="constrained")
     (axes,) = axes_of(figure)
     grid = np.full((len(WAYS), len(WAYS)), np.nan)
@@ -441,6 +448,7 @@ def draw_augmentations(cells: dict[str, dict]) -> Figure:
 
 
 def mae_cells(setting: Setting) -> dict[str, Cell]:
+    """Random weights, and each masking."""
     found = {"random weights": Cell({}, partial(setting.random, AVERAGED))}
     for masking, ratio in MASKS:
         at = {"masking": masking, "ratio": ratio}
@@ -449,6 +457,7 @@ def mae_cells(setting: Setting) -> dict[str, Cell]:
 
 
 def mae_run(setting: Setting, masking: str, ratio: float, seed: int) -> Path:
+    """The run of a masking."""
     method = replace(methods()["MAE"].method, masking=masking, ratio=ratio)
     return setting.run(method, AVERAGED, seed, f"{masking}-{ratio}")
 
@@ -460,6 +469,7 @@ def masked_by(setting: Setting, masking: str, ratio: float, seed: int) -> dict[s
 
 
 def draw_mae(cells: dict[str, dict]) -> Figure:
+    """The linear probe and the pretext's own error by the share that is hidden."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, metric, label in zip(
         axes_of(figure, 2),
@@ -493,11 +503,13 @@ def mae_pictures(setting: Setting) -> dict[str, np.ndarray]:
 
 
 def colour_cells(setting: Setting) -> dict[str, Cell]:
+    """Random weights, and each loss."""
     found = {"random weights": Cell({}, partial(setting.random, CONVOLUTIONAL))}
     return found | {loss: Cell({"loss": loss}, partial(coloured_by, setting, loss)) for loss in COLOUR_LOSSES}
 
 
 def colour_run(setting: Setting, loss: str, seed: int) -> Path:
+    """The run of a loss."""
     method = Colourisation(width=32, **COLOUR_LOSSES[loss])
     return setting.run(method, CONVOLUTIONAL, seed, loss.replace(", ", "-").replace(" ", "-"))
 
@@ -511,6 +523,7 @@ def coloured_by(setting: Setting, loss: str, seed: int) -> dict[str, float]:
 
 
 def draw_colour(cells: dict[str, dict]) -> Figure:
+    """Features, and how far from grey the painted colours are, for each loss."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     of = {title: cell for title, cell in cells.items() if cell["at"]}
     for axes, metric, words in zip(

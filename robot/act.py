@@ -186,6 +186,7 @@ def darkness(env: Poke, rng: np.random.Generator) -> float:
 
 
 def any_order(env: Poke, rng: np.random.Generator) -> float:
+    """Of things to be sorted, any order at random."""
     return float(rng.uniform())
 
 

@@ -14,7 +14,7 @@ than its motion shows the whole and then the last pose, held. In easy clips of 3
 crawling and getting up move least (2 grey levels a pixel from frame to frame at 56 pixels), dancing (A) most (7).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from math import pi, radians
@@ -26,7 +26,7 @@ import numpy as np
 
 from videossl.datasets.decoders import write_video
 from videossl.robot.humanoid import Humanoid, Look, new_client, read_motion
-from videossl.robot.outputs import claim, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, run_jobs, write_whole
 
 ACTIONS = {  # class, as in UCF101 without spaces: file in pybullet_data/data/motions
     "Backflip": "humanoid3d_backflip.txt",
@@ -303,13 +303,6 @@ def _film_group(config: SimulateActions, group: int, missing: list[tuple[str, in
     return len(missing)
 
 
-def _claim(config: SimulateActions) -> None:
-    """Make the folder, or see that it holds a part of the same data set."""
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    plan = {"is": "videossl.robot.actions:SimulateActions", "version": VERSION, **plan}
-    claim(config.out, plan)
-
-
 def _write_lists(config: SimulateActions) -> None:
     """classInd.txt and three pairs of lists. Split k tests on the k-th quarter of the groups."""
     actions = list(ACTIONS)
@@ -338,7 +331,7 @@ def simulate_actions(config: SimulateActions) -> None:
     """
     if find_spec("pybullet") is None:
         new_client()  # which says what to do
-    _claim(config)
+    claim_for(config, VERSION)
     missing = {}
     for group in range(1, config.groups + 1):
         clips = [(action, clip) for action in ACTIONS for clip in range(1, config.clips + 1)]

@@ -13,8 +13,7 @@ Source of the layout: Everingham et al., "The PASCAL Visual Object Classes Chall
 2007; depth as 16-bit PNG is KITTI's way, whose unit is 1/256 m.
 """
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import cos, pi, sin
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -31,7 +30,7 @@ from videossl.robot.camera import Camera, look
 from videossl.robot.humanoid import new_client
 from videossl.robot.masks import palette
 from videossl.robot.objects import OBJECT_SETS, split
-from videossl.robot.outputs import claim, part_of, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, run_jobs, write_picture, write_whole
 from videossl.robot.raster import render as raster
 from videossl.robot.tabletop import Randomisation, Tabletop, Thing
 
@@ -206,9 +205,7 @@ def _write(config: SimulateClutter, name: str) -> int:
         image.save(place / kind / f"{name}.png")
     PIL.Image.fromarray(scene.depth).save(place / "Depth" / f"{name}.png")
     picture = place / "JPEGImages" / f"{name}.jpg"
-    encoded = cv2.imencode(".jpg", scene.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    part_of(picture).write_bytes(encoded.tobytes())
-    os.replace(part_of(picture), picture)  # it comes last: where it is, all else of it is
+    write_picture(picture, scene.picture, QUALITY)  # it comes last: where it is, all else of it is
     return 1
 
 
@@ -221,8 +218,7 @@ def simulate_clutter(config: SimulateClutter) -> None:
         ImportError: PyBullet is not installed.
     """
     new_client().disconnect()  # which says what to do where there is no PyBullet
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    claim(config.out, {"is": "videossl.robot.clutter:SimulateClutter", "version": VERSION, **plan})
+    claim_for(config, VERSION)
     place = config.out / PLACE
     for kind in (*KINDS, "ImageSets/Main", "ImageSets/Segmentation"):
         (place / kind).mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ Source: Geiger et al., "Vision meets Robotics: The KITTI Dataset", IJRR 2013; it
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from math import atan, cos, exp, log, pi, radians, tan
@@ -22,7 +22,7 @@ import joblib
 import numpy as np
 
 from videossl.robot.humanoid import new_client
-from videossl.robot.outputs import claim, part_of, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, part_of, run_jobs, write_whole
 from videossl.robot.scenery import (
     bale,
     bush,
@@ -395,8 +395,7 @@ def simulate_driving(config: SimulateDriving) -> None:
     """
     if find_spec("pybullet") is None:
         new_client()  # which says what to do
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    claim(config.out, {"is": "videossl.robot.driving:SimulateDriving", "version": VERSION, **plan})
+    claim_for(config, VERSION)
     (config.out / DATE).mkdir(exist_ok=True)
     _write_calibration(config.out / DATE, config.size)
     drives = range(1, config.drives + 1)

@@ -14,7 +14,7 @@ Source of the layout: Pont-Tuset et al., "The 2017 DAVIS Challenge on Video Obje
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ import PIL.Image
 
 from videossl.robot.actions import ACTIONS, SimulateActions, Stage
 from videossl.robot.humanoid import new_client
-from videossl.robot.outputs import claim, part_of, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, part_of, run_jobs, write_picture, write_whole
 
 VERSION = 1  # of the videos: raise it when the same config gives others, so that no folder mixes both
 QUALITY = 95  # of JPEG, of 100
@@ -106,8 +106,7 @@ def _film(config: SimulateMasks, number: int) -> int:
         image = PIL.Image.fromarray(mask)
         image.putpalette(palette())
         image.save(masks / f"{n:05}.png")
-        encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        (part_of(frames) / f"{n:05}.jpg").write_bytes(encoded.tobytes())
+        write_picture(part_of(frames) / f"{n:05}.jpg", picture, QUALITY)
     os.replace(part_of(frames), frames)  # frames come last: where they are, all of the video is
     return 1
 
@@ -122,8 +121,7 @@ def simulate_masks(config: SimulateMasks) -> None:
     """
     if find_spec("pybullet") is None:
         new_client()  # which says what to do
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    claim(config.out, {"is": "videossl.robot.masks:SimulateMasks", "version": VERSION, **plan})
+    claim_for(config, VERSION)
     for kind in (*KINDS, "ImageSets/2017"):
         (config.out / kind).mkdir(parents=True, exist_ok=True)
     names = config.names

@@ -4,9 +4,13 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import cv2
 import joblib
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -53,6 +57,20 @@ def claim(out: Path, plan: dict) -> None:
     else:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(note, json.dumps(plan, indent=1) + "\n")
+
+
+def claim_for(config: Any, version: int) -> None:
+    """`claim` the folder `config.out` of a simulation, a dataclass, for what its other fields say but `workers`."""
+    kind = type(config)
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
+    claim(config.out, {"is": f"{kind.__module__}:{kind.__qualname__}", "version": version, **settings})
+
+
+def write_picture(path: Path, picture: np.ndarray, quality: int = 95) -> None:
+    """Write RGB (H, W, 3) uint8 in one step, as JPEG of this quality (of 100) or as PNG, by the name's end."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
+    part_of(path).write_bytes(cv2.imencode(path.suffix, picture[..., ::-1], options)[1].tobytes())
+    os.replace(part_of(path), path)
 
 
 def run_jobs(jobs: Iterable, total: int, done: int, workers: int | None, unit: str) -> None:

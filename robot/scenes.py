@@ -10,9 +10,8 @@ its own number alone.
 Source of the layout: Xiao et al., "SUN Database", CVPR 2010.
 """
 
-import os
 import string
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import cos, inf, pi, sin
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from videossl.robot import scenery as s
 from videossl.robot.driving import CATEGORIES, LAMPS, SIGNS
 from videossl.robot.humanoid import new_client
-from videossl.robot.outputs import claim, part_of, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, run_jobs, write_picture, write_whole
 from videossl.robot.street import BEHIND, Kind, Row, Street, camera_pose, plan_route
 
 VERSION = 1  # of the pictures: raise it when the same config gives others, so that no folder mixes both
@@ -252,9 +251,7 @@ def show_scene(config: SimulateScenes, scene: str, picture: int) -> np.ndarray:
 def _show(config: SimulateScenes, scene: str, picture: int) -> int:
     cv2.setNumThreads(1)  # workers share the cores
     path = config.out / _name(config, scene, picture)[1:]
-    image = show_scene(config, scene, picture)[..., ::-1]
-    part_of(path).write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
-    os.replace(part_of(path), path)
+    write_picture(path, show_scene(config, scene, picture), QUALITY)
     return 1
 
 
@@ -268,8 +265,7 @@ def simulate_scenes(config: SimulateScenes) -> None:
     """
     if find_spec("pybullet") is None:
         new_client()  # which says what to do
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    claim(config.out, {"is": "videossl.robot.scenes:SimulateScenes", "version": VERSION, **plan})
+    claim_for(config, VERSION)
     every = [(scene, picture) for scene in SCENES for picture in range(config.train + config.test)]
     missing = [each for each in every if not (config.out / _name(config, *each)[1:]).exists()]
     for scene in SCENES:

@@ -9,8 +9,7 @@ An instance has a material and a colour of its own, in whichever picture. What e
 table, the light, the camera, and how and where the thing lies. A picture comes from the seed and its own name alone.
 """
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 from zlib import crc32
@@ -22,7 +21,7 @@ import numpy as np
 from videossl.datasets.shards import Field
 from videossl.robot.humanoid import new_client
 from videossl.robot.objects import OBJECT_SETS, split
-from videossl.robot.outputs import claim, part_of, run_jobs, write_whole
+from videossl.robot.outputs import claim_for, run_jobs, write_picture, write_whole
 from videossl.robot.tabletop import Randomisation, Tabletop, Thing
 
 VERSION = 1  # of the pictures: raise it when the same config gives others, so that no folder mixes both
@@ -146,9 +145,7 @@ def photograph(config: SimulateObjects, shown: list[Shown]) -> dict[Shown, np.nd
 def _write(config: SimulateObjects, shown: list[Shown]) -> int:
     cv2.setNumThreads(1)  # workers share the cores
     for one, picture in photograph(config, shown).items():
-        path = config.out / one.file
-        part_of(path).write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-        os.replace(part_of(path), path)
+        write_picture(config.out / one.file, picture)
     return len(shown)
 
 
@@ -161,8 +158,7 @@ def simulate_objects(config: SimulateObjects) -> None:
         ImportError: PyBullet is not installed.
     """
     new_client().disconnect()  # which says what to do where there is no PyBullet
-    plan = {name: value for name, value in asdict(config).items() if name not in ("out", "workers")}
-    claim(config.out, {"is": "videossl.robot.things:SimulateObjects", "version": VERSION, **plan})
+    claim_for(config, VERSION)
     every = config.pictures()
     for folder in {(config.out / one.file).parent for one in every}:
         folder.mkdir(parents=True, exist_ok=True)

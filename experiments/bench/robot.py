@@ -50,6 +50,7 @@ class BenchRobot:
 
 
 def at_random(env: Tabletop, rng: np.random.Generator) -> bool:
+    """Whether a grasp that the task itself would try succeeds."""
     return env.step(env.sample(rng))[-1]["record"]["success"]
 
 
@@ -70,6 +71,7 @@ def as_finer(env: Tabletop, rng: np.random.Generator) -> bool:
 
 
 def touched(env: Tabletop, rng: np.random.Generator) -> bool:
+    """Whether a push touches the thing."""
     return env.step(env.sample(rng))[-1]["record"]["contact"]
 
 
@@ -90,6 +92,7 @@ def share(answers: list[bool]) -> dict:
 
 
 def valid(pokes: list[tuple[bool, float, float]]) -> dict:
+    """How many pokes gave a line."""
     return share([fine for fine, _, _ in pokes])
 
 

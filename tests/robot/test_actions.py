@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from videossl.datasets.ucf101 import ucf101
 from videossl.robot import actions
 from videossl.robot.actions import ACTIONS, DIFFICULTIES, SimulateActions, Stage, simulate_actions
 from videossl.robot.humanoid import new_client
+from videossl.robot.outputs import claim_for
 
 pytestmark = pytest.mark.skipif(
     find_spec("pybullet") is None, reason="no pybullet, which has wheels for CPython 3.9 to 3.11 alone"
@@ -222,12 +224,12 @@ def test_notes_and_lists_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     before = contents(tmp_path / "lists")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        for write, folder in ((actions._claim, "new"), (actions._write_lists, "lists")):
+        for write, folder in ((partial(claim_for, version=actions.VERSION), "new"), (actions._write_lists, "lists")):
             with pytest.raises(OSError, match="No space left"):
                 write(small(tmp_path / folder))
     assert contents(tmp_path / "lists") == before and contents(tmp_path / "new") == {}
     (tmp_path / "new" / "simulation.json.part").write_text("{")  # what is left when killed
-    actions._claim(small(tmp_path / "new"))
+    claim_for(small(tmp_path / "new"), actions.VERSION)
     assert contents(tmp_path / "new").keys() == {"simulation.json"}
 
 

@@ -231,4 +231,5 @@ class FCN(nn.Module):
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (N, C, h, w) in another size, interpolated."""
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
