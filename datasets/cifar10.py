@@ -4,6 +4,7 @@ Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 200
 https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+import hashlib
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from videossl.datasets.frames import Frames
 from videossl.datasets.image_folder import image_folder
-from videossl.datasets.records import Records
+from videossl.datasets.records import Records, plain_root
 from videossl.datasets.scaling import scaled
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -63,7 +64,7 @@ def cifar10(
         size: height and width in pixels that images are scaled to; None leaves them at 32 x 32.
         split, lists, index: as of the other data sets, but there is one split, which the files are: leave them out.
 
-    Records hold "frames" (one), "name" ("data_batch_1/0", or the file's path), "label" (0 to 9, in alphabetical order of
+    Records hold "frames" (one), "name" ("data_batch_1/0", or the file's path), "digest" (of its pixels), "label" (0 to 9, in alphabetical order of
     the classes) and "group" (the name: each image is its own). They have the benchmark's name if there are as many as
     were published.
 
@@ -71,12 +72,7 @@ def cifar10(
         FileNotFoundError: the folder, or one of the batches, is not there.
         ValueError: a batch is not what it should be, folders are not the ten classes, or other lists are asked for.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
-    for word, value, usual in (("split", split, 1), ("lists", lists, None), ("index", index, None)):
-        if value != usual:
-            raise ValueError(f"CIFAR-10 has no {word}, but {value} was given: leave it out")
+    root = plain_root(root, "CIFAR-10", split=split, lists=lists, index=index)
     part = "train" if train else "test"
     if (root / "train").is_dir() and (root / "test").is_dir():
         found = image_folder(root, train=train, size=size)
@@ -95,7 +91,8 @@ def cifar10(
         for n, (image, label) in enumerate(zip(images, labels, strict=True)):
             place = f"{name}/{n}"
             frames = MemoryImage(f"{path}, image {n}", image, size)
-            records.append({"frames": frames, "name": place, "label": int(label), "group": place})
+            shown = hashlib.sha256(image.tobytes()).hexdigest()[:12]
+            records.append({"frames": frames, "name": place, "label": int(label), "group": place, "digest": shown})
     benchmark = "CIFAR-10" if len(records) == COUNTS[train] else None
     return Records(records, benchmark or root.resolve().name, None, part, CLASSES, benchmark)
 

@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 
 from videossl.datasets.frames import FrameFolder, Frames, image_names
-from videossl.datasets.records import Records
+from videossl.datasets.image_folder import digest
+from videossl.datasets.records import Records, plain_root, read_names
 
 RESOLUTION = "480p"  # the folders' name; what `videossl simulate masks` writes there is smaller
 VOID = 255  # in masks: nobody's, counted as background, as the toolkit of the benchmark does
@@ -76,36 +77,28 @@ def davis(
         split, index: as of the other data sets, but there is one split and no index: leave them out.
         lists: folder with other train.txt and val.txt.
 
-    Records hold "frames", "masks" (of as many frames, see `MaskFolder`), "name" and "group" (the name).
+    Records hold "frames", "masks" (of as many frames, see `MaskFolder`), "name", "group" (the name) and "digest" (of the
+    middle frame, see `image_folder.digest`).
 
     Raises:
         FileNotFoundError: the folder or the list is not there.
         ValueError: none of the listed videos is there, or another split or an index was asked for.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
-    for word, value, usual in (("split", split, 1), ("index", index, None)):
-        if value != usual:
-            raise ValueError(f"davis has no {word}, but {value} was given: leave it out")
-    part = "train" if train else "val"
+    root, part = plain_root(root, "davis", split=split, index=index), "train" if train else "val"
     path = (root / "ImageSets" / "2017" if lists is None else Path(lists)) / f"{part}.txt"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: it should name the videos of {root / 'JPEGImages'}, a line each")
-    names = path.read_text().split()
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{min(twice)} is listed twice in {path}: it would count double")
+    names = read_names(path, f"the videos of {root / 'JPEGImages'}")
     records, missing = [], {}
     for name in names:
         places = [root / kind / RESOLUTION / name for kind in ("JPEGImages", "Annotations")]
-        counts = [len(image_names(str(p), os.stat(p).st_mtime_ns)) if p.is_dir() else 0 for p in places]
-        if not counts[0]:
+        shown, marked = (image_names(str(p), os.stat(p).st_mtime_ns) if p.is_dir() else [] for p in places)
+        if not shown:
             missing[name] = "not there"
-        elif counts[0] != counts[1]:
-            missing[name] = f"unreadable: has {counts[0]} frames, but {counts[1]} masks"
+        elif len(shown) != len(marked):
+            missing[name] = f"unreadable: has {len(shown)} frames, but {len(marked)} masks"
         else:
-            frames, masks = FrameFolder(str(places[0]), counts[0], size), MaskFolder(str(places[1]), counts[1])
-            records.append({"frames": frames, "masks": masks, "name": name, "group": name})
+            frames, masks = FrameFolder(str(places[0]), len(shown), size), MaskFolder(str(places[1]), len(marked))
+            middle = digest(places[0] / shown[len(shown) // 2])
+            records.append({"frames": frames, "masks": masks, "name": name, "group": name, "digest": middle})
     if not records:
         why = f" ({next(iter(missing))} {next(iter(missing.values()))})" if missing else ""
         raise ValueError(f"{root} holds none of the {len(names)} videos of {path}{why}: give DAVIS's own folder")

@@ -7,12 +7,14 @@ What stands before the videos is its head; see `index` for what both hold.
 """
 
 import json
-import os
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
+
+from videossl.datasets.whole import whole
 
 FORMAT = 2
 
@@ -65,10 +67,10 @@ def load_index(path: Path, videos: MutableMapping[str, dict]) -> dict:
     if line == "}}\n":
         return head
     # It is laid out otherwise, or is none.
-    whole = _load_json(path)
+    found = _load_json(path)
     videos.clear()
-    videos.update(whole.pop("videos"))
-    return whole
+    videos.update(found.pop("videos"))
+    return found
 
 
 def load_head(path: Path) -> dict:
@@ -116,24 +118,18 @@ def save_index(out: Path, videos: Entries, unfinished: int, kinds: dict, packed:
     """
     head = {"format": FORMAT} | ({"unfinished": unfinished} if unfinished else {})
     head |= ({"packed": packed} if packed else {}) | {"kinds": kinds}
-    beside = _beside(out)
     try:
-        with open(beside, "w") as file:
-            file.write(json.dumps(head)[:-1] + ', "videos": {')
+        with whole(out) as file:
+            file.write((json.dumps(head)[:-1] + ', "videos": {').encode())
             for n, name in enumerate(videos):
-                file.write(f"{',' * (n > 0)}\n{json.dumps(name)}: {videos.text(name)}")
-            file.write("\n}}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, out)
+                file.write(f"{',' * (n > 0)}\n{json.dumps(name)}: {videos.text(name)}".encode())
+            file.write(b"\n}}\n")
     except OSError as e:
         old = "the old one is as it was" if out.exists() else "there is none yet"
         raise OSError(
             f"the index {out} cannot be written ({e.strerror}): {old}. Make room, or give it another place with "
             "--out FILE, and run this again"
         ) from e
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def check_writable(out: Path) -> None:
@@ -145,11 +141,6 @@ def check_writable(out: Path) -> None:
             f"{out.parent} is not there, so {out.name} cannot be written in it: make the folder first"
         )
     try:
-        _beside(out).touch()  # a process of the same number may have left one when it was killed
+        tempfile.TemporaryFile(dir=out.parent).close()
     except OSError as e:
         raise OSError(f"{out} cannot be written ({e.strerror}): give the index another place with --out FILE") from e
-    _beside(out).unlink()
-
-
-def _beside(out: Path) -> Path:
-    return out.with_name(f".{out.name}.{os.getpid()}")

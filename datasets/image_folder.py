@@ -1,5 +1,6 @@
 """Anyone's own images, in a folder, and what data sets of images share: an image is a video of one frame."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -10,11 +11,12 @@ from pathlib import Path, PurePosixPath
 import PIL.Image
 
 from videossl.datasets.frames import IMAGES, Frames, read_image
-from videossl.datasets.records import Records, numbered_group
+from videossl.datasets.records import Records, numbered_group, plain_root
 from videossl.datasets.scaling import scaled
 
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # by which a file that is whole ends, in the last bytes looked at
 TAIL = 512  # bytes at the end of a file that are looked at
+PART = 2**14  # bytes of a large file that are looked at in each of three places, to tell it from others
 MASKS = ("_depthcrop.png", "_maskcrop.png")  # beside the pictures of UW RGB-D, which are no pictures
 AT_ONCE = 8  # files opened at a time: disks and networks answer several questions faster than one after the other
 
@@ -58,7 +60,7 @@ def image_folder(
         split, lists, index: as of the other data sets, but folders are the lists here: leave them out.
         size: height and width in pixels that images are scaled to; None leaves them as they are, so they may differ.
 
-    Records hold "frames" (one), "name" (the path relative to `root`), "label" (index of the class among the sorted ones,
+    Records hold "frames" (one), "name" (the path relative to `root`), "digest" (see `digest`), "label" (index of the class among the sorted ones,
     where all images lie in classes), "instance" (which thing of its class: 7 of mug/mug_7_1.png; where all names are
     CLASS_NUMBER_...), and "group" (g07 of a name such as kitchen_g07_c02.jpg, or the instance; otherwise each image is
     its own).
@@ -67,12 +69,7 @@ def image_folder(
         FileNotFoundError: the folder is not there.
         ValueError: no readable image is there, there is no test list, or other lists are asked for.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
-    for word, value, usual in (("split", split, 1), ("lists", lists, None), ("index", index, None)):
-        if value != usual:
-            raise ValueError(f"an image_folder has no {word}, but {value} was given: leave it out")
+    root = plain_root(root, "an image_folder", split=split, lists=lists, index=index)
     parted = all((root / part).is_dir() for part in ("train", "test"))
     if not parted and not train:
         raise ValueError(
@@ -145,11 +142,11 @@ def gather_images(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looked = list(pool.map(lambda item: _look(root, item[1]), wanted))
     records, missing = [], {}
-    for (name, _, rest), (path, why) in zip(wanted, looked, strict=True):
+    for (name, _, rest), (path, why, known) in zip(wanted, looked, strict=True):
         if why:
             missing[name] = why
         else:
-            records.append({"frames": ImageFile(path, size), "name": name, **rest})
+            records.append({"frames": ImageFile(path, size), "name": name, **rest, "digest": known})
     if not records:
         some = f", such as {next(iter(missing))} ({next(iter(missing.values()))})" if missing else ""
         raise ValueError(
@@ -158,14 +155,30 @@ def gather_images(
     return records, missing
 
 
-def _look(root: Path, places: list[str]) -> tuple[str, str | None]:
-    """The first of the paths that is there, and why it is no record."""
+def _look(root: Path, places: list[str]) -> tuple[str, str | None, str]:
+    """The first of the paths that is there, why it is no record, and its digest."""
     paths = [os.path.join(root, place) for place in places]
     path = next((path for path in paths if os.path.isfile(path)), None)
     if path is None:
-        return paths[0], "not there"
+        return paths[0], "not there", ""
     why = unreadable(path)
-    return path, f"unreadable: {why}" if why else None
+    return path, f"unreadable: {why}" if why else None, "" if why else digest(path)
+
+
+def digest(path: str | Path) -> str:
+    """A name for an image's bytes, whatever the file is called.
+
+    Of a large file it is made of its size and of what stands at its beginning, in its middle and at its end: pictures
+    are compressed, so that two of one size that agree there are the same, and a data set is looked at, not read.
+    """
+    size = os.path.getsize(path)
+    places = (0, (size - PART) // 2, size - PART) if size > 3 * PART else range(0, size, PART)
+    found = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for place in places:
+            file.seek(place)
+            found.update(file.read(PART))
+    return found.hexdigest()[:12]
 
 
 def unreadable(path: str | Path) -> str | None:

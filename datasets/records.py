@@ -22,8 +22,9 @@ class Records(list):
     A record's "frames" are anything that has a `len` and takes an integer array of any shape (0-d too), in any order
     and with repeats: `frames[index]` is a uint8 tensor (*index.shape, C, H, W). They raise ValueError or OSError where
     a frame cannot be read, and can be pickled, for they are read in data workers. "motion", where an index measured it,
-    is how much each frame differs from the one before, in grey levels of 255: float32 (frames - 1,). "warning", where it
-    is there, says that the file is cut short or damaged; nothing is pretrained on such a one (see `usable`).
+    is how much each frame differs from the one before, in grey levels of 255: float32 (frames - 1,). "digest", of images,
+    is a name for the file's bytes. "warning", where it is there, says that the file is cut short or damaged; nothing is
+    pretrained on such a one (see `usable`).
 
     Attributes:
         series: "UCF101", or the name of the folder that the lists or, without lists, the videos are in.
@@ -234,6 +235,46 @@ def lists_folder(root: Path, lists: str | Path | None, usual: str, pattern: str)
     raise FileNotFoundError(
         f"no list files ({pattern}) in {', '.join(map(str, places))}: give their folder as `lists`{way}"
     )
+
+
+def plain_root(root: str | Path, kind: str, **unused: object) -> Path:
+    """The folder of a data set that needs no index, once what means nothing for it is seen to be left out.
+
+    Args:
+        root: the folder.
+        kind: what errors call the data set.
+        unused: what it does not take, of `split`, `lists` and `index`, as it was given.
+
+    Raises:
+        FileNotFoundError: it is not there, or no folder.
+        ValueError: one of `unused` was given.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not there, or is no folder")
+    for word, value in unused.items():
+        if value != (1 if word == "split" else None):
+            raise ValueError(f"{kind} has no {word}, but {value} was given: leave it out")
+    return root
+
+
+def read_names(path: Path, what: str) -> list[str]:
+    """The names in a list file, a line each.
+
+    Args:
+        what: is named, for the error where the file is not there.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: a name is there twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: it should name {what}, a line each")
+    names = path.read_text().split()
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"{twice} is listed twice in {path}: it would count double")
+    return names
 
 
 def numbered_group(stem: str) -> str | None:

@@ -25,7 +25,6 @@ check sums, so HDF5 itself notices damage.
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +33,11 @@ from zlib import crc32
 import h5py
 import numpy as np
 
+from videossl.datasets.whole import PART, whole
+
 VERSION = 1
 HEADER = 512  # bytes
 LEVEL = 1  # of gzip: higher ones take longer and save little
-PART = ".part"  # at the end of the name of a shard that is being written
 
 
 class Field(NamedTuple):
@@ -101,23 +101,11 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    handle, part = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with whole(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(part, 0o644)
-        os.replace(part, path)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}: the shard could not be written", str(path)) from error
-    finally:
-        Path(part).unlink(missing_ok=True)  # not there any more where all went well
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # so that the name lasts, too
-    finally:
-        os.close(folder)
 
 
 def sweep(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from videossl.datasets.image_folder import gather_images
-from videossl.datasets.records import Records, lists_folder
+from videossl.datasets.records import Records, lists_folder, plain_root
 
 
 def sun397(
@@ -37,18 +37,14 @@ def sun397(
             images to train and 50 others to test; that they are the same images is not checked.
         index: as of the other data sets, but images have none: leave it out.
 
-    Records hold "frames" (one), "name" (a/abbey/sun_aaa.jpg), "label" (0 to 396, in the order of ClassName.txt) and
+    Records hold "frames" (one), "name" (a/abbey/sun_aaa.jpg), "digest" (see `image_folder.digest`), "label" (0 to 396, in the order of ClassName.txt) and
     "group" (the name: each image is its own).
 
     Raises:
         FileNotFoundError: the folder or a list is not there.
         ValueError: a list contradicts ClassName.txt, no image of it is there, or an index was given.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
-    if index is not None:
-        raise ValueError(f"images have no index, but {index} was given: leave it out")
+    root = plain_root(root, "sun397", index=index)
     lists = lists_folder(root, lists, "Partitions", "ClassName.txt")
     classes = [line.strip().strip("/") for line in (lists / "ClassName.txt").read_text().splitlines() if line.strip()]
     if len(set(classes)) < len(classes):

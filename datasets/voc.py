@@ -14,7 +14,7 @@ import PIL.Image
 
 from videossl.datasets.frames import Frames
 from videossl.datasets.image_folder import gather_images
-from videossl.datasets.records import Records
+from videossl.datasets.records import Records, plain_root, read_names
 
 VOID = 255  # in masks: of no class that is asked for
 PLACES = "VOCdevkit/VOC2007", "VOC2007", "."  # below the root
@@ -113,7 +113,7 @@ def voc(
         lists: folder with other trainval.txt and test.txt, such as ImageSets/Segmentation, of pictures that have masks.
         split, index: as of the other data sets, but there is one split and no index: leave them out.
 
-    Records hold "frames" (one), "name" and "group" (as in the list); where there is an annotation "boxes" (N, 4) float32, left,
+    Records hold "frames" (one), "name" and "group" (as in the list), "digest" (see `image_folder.digest`); where there is an annotation "boxes" (N, 4) float32, left,
     top, right and bottom as shares of the picture's width and height, the pixels at the ends being inside, "things" (N,) int64,
     their classes from 0, and "difficult" (N,) bool; "segmentation" (see `ClassFile`); "depth" (see `DepthFile`).
     What VOC says of things besides (pose, truncated, occluded, their parts) is passed over. A picture whose annotation cannot
@@ -121,20 +121,13 @@ def voc(
 
     Raises:
         FileNotFoundError: the folder or the list is not there.
-        ValueError: none of the listed pictures is there, an annotation names another class, or a split or an index was asked
-            for.
+        ValueError: none of the listed pictures is there, one is listed twice, an annotation names another class, or a split
+            or an index was asked for.
     """
-    for word, value, usual in (("split", split, 1), ("index", index, None)):
-        if value != usual:
-            raise ValueError(f"voc has no {word}, but {value} was given: leave it out")
-    root, part = Path(root), "trainval" if train else "test"
+    root, part = plain_root(root, "voc", split=split, index=index), "trainval" if train else "test"
     place = place_of(root)
-    path = (place / "ImageSets" / "Main" if lists is None else Path(lists)) / f"{part}.txt"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not there: it should name the pictures of {place / 'JPEGImages'}, a line each"
-        )
-    names = path.read_text().split()
+    folder = place / "ImageSets" / "Main" if lists is None else Path(lists)
+    names = read_names(folder / f"{part}.txt", f"the pictures of {place / 'JPEGImages'}")
     own = {p.name.removesuffix("_trainval.txt") for p in (place / "ImageSets" / "Main").glob("*_trainval.txt")}
     classes = sorted(own or TWENTY)
     wanted, damaged = [], {}
@@ -163,8 +156,6 @@ def place_of(root: Path) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there, or is no folder")
     place = next((root / place for place in PLACES if (root / place / "JPEGImages").is_dir()), None)
     if place is None:
         raise FileNotFoundError(f"{root} has no JPEGImages, nor have VOC2007 and VOCdevkit/VOC2007 in it")

@@ -20,6 +20,7 @@ from videossl.datasets.sun397 import sun397
 from videossl.datasets.ucf101 import ucf101
 from videossl.datasets.video_folder import video_folder
 from videossl.datasets.voc import voc
+from videossl.robot.pairs import pushed_pairs
 
 DATASETS = {
     function.__name__: function
@@ -35,6 +36,7 @@ DATASETS = {
         kitti_odometry,
         comma2k19,
         interactions,
+        pushed_pairs,
         davis,
         voc,
     )
@@ -68,9 +70,12 @@ class Videos:
 
 
 def content(record: dict) -> str:
-    """A name for what a video shows: from its length and motion; from its name where nothing is known to move."""
+    """A name for what a video shows: from its length and motion, or an image's bytes, whatever the file is called.
+
+    From its name where nothing is known to move and the bytes are not told.
+    """
     moves = "motion" in record and record["motion"].any()
-    known = record["motion"].tobytes() if moves else str(record["name"]).encode()
+    known = record["motion"].tobytes() if moves else str(record.get("digest", record["name"])).encode()
     return hashlib.sha256(str(len(record["frames"])).encode() + known).hexdigest()[:12]
 
 

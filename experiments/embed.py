@@ -99,9 +99,6 @@ def embed(config: Embed) -> None:
         names += [records[n]["name"]] * len(starts)
         first += starts.tolist()
     values = found.values.flatten(0, 1)
-    if not values.isfinite().all():
-        bad = names[int((~values.isfinite()).any(1).nonzero()[0])]
-        raise ValueError(f"features of {bad} are not finite: the trunk in {config.trunk} has gone astray")
     about = {
         "trunk": str(config.trunk.resolve()),
         "weights": weights(trunk),

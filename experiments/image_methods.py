@@ -84,7 +84,8 @@ def methods() -> dict[str, Entry]:
     c, t = CONVOLUTIONAL, TRANSFORMER
     alike = ("accuracy", "guessing")  # among the views of a batch, or among all records
     decoder = {"width": 96, "depth": 2, "heads": 4}
-    distilled = {"small": 2, "prototypes": 256, "hidden": 256, "bottleneck": 64, "momentum": 0.99}
+    views = {"blurred": 0.5, "blurred_second": None, "solarised": 0.0}  # alike, as all others are shown
+    distilled = {**views, "small": 2, "prototypes": 256, "hidden": 256, "bottleneck": 64, "momentum": 0.99}
     painted = "mse", "mean_mse"
     return {
         "autoencoder": Entry(ImageAutoencoder(width=16), c, *painted),
@@ -106,7 +107,7 @@ def methods() -> dict[str, Entry]:
         "SimCLR": Entry(SimCLR(hidden=256, out=64, temperature=0.2), c, *alike),
         "MoCo": Entry(MoCo(queue=512, momentum=0.99, hidden=256, out=64), c, *alike),
         "MoCo v3": Entry(MoCo(version=3, momentum=0.99, hidden=256, out=64), c, *alike),
-        "BYOL": Entry(BYOL(momentum=0.99, hidden=256, out=64), c, *alike),
+        "BYOL": Entry(BYOL(momentum=0.99, hidden=256, out=64, **views), c, *alike),
         "SimSiam": Entry(SimSiam(hidden=256, bottleneck=64), c, *alike),
         "Barlow Twins": Entry(BarlowTwins(out=256), c, *alike),
         "VICReg": Entry(VICReg(out=256), c, *alike),

@@ -26,6 +26,11 @@ PLACES = (
     "evaluate {out}/seed{seed} random --root {out}/clutter --dataset voc --size 96 96 --detection.steps 300 --detection.batch 4"
     " --detection.width 32 --segmentation.steps 300 --segmentation.width 32 --seeds {seed} --out {out}/evaluation --protocols"
 )
+# Fine-tuned on random resized crops, mirrored; the middle is tested.
+IMAGENET = (
+    "--dataset image_folder --size 256 256 --protocols finetune --finetune.area 0.08 1 --finetune.views.clips 1"
+    " --finetune.views.crops 1"
+)
 LABELS_1_10 = "top-5 of ImageNet, 1 % of the labels", "10 %"
 ADAM = "--optimizer adamw --rate 2e-3 --drops --decay 0.05 --save 100 --workers 2"
 ACTIONS = (
@@ -161,8 +166,9 @@ TABLES = {
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 312000 --rate 4.8 --drops"
             " --decay 1e-6 --seed {seed} --out {out}/seed{seed} method:sim-clr trunk:resnet --trunk.depth 50",
             *(
-                "evaluate {out}/seed{seed} random --root {root} --dataset image_folder --size 256 256 --protocols finetune"
-                f" --finetune.labels {share} --finetune.epochs {epochs} --seeds {{seed}} --out {{out}}/evaluation"
+                f"evaluate {{out}}/seed{{seed}} random --root {{root}} {IMAGENET} --finetune.labels {share}"
+                f" --finetune.epochs {epochs} --finetune.batch 4096 --finetune.rate 0.8 --finetune.decay 0"
+                " --seeds {seed} --out {out}/evaluation"
                 for share, epochs in ((0.01, 60), (0.1, 30))
             ),
         ),
@@ -174,7 +180,7 @@ TABLES = {
             FEW_LABELS.replace("LABELS", "5"),
             ALL_LABELS,
         ),
-        "SGD, where the paper has LARS",
+        "SGD, where the paper has LARS, and in fine-tuning without Nesterov's momentum; all epochs from memory",
     ),
     "moco-detection": PaperTable(
         "MoCo, table of detection: AP50 on VOC 2007, Faster R-CNN on ResNet-50",
@@ -202,7 +208,7 @@ TABLES = {
             " --method.momentum 0.99 --method.hidden 256 --method.out 64 trunk:small --trunk.length 1 --trunk.size 96",
             f"{PLACES} detection",
         ),
-        "see `videossl protocols moco-detection`",
+        "see `videossl protocols moco-detection`, whose 24,000 steps are the paper's for VOC 2007 and 2012 together",
     ),
     "rotnet": PaperTable(
         "RotNet, table of transfer: AP50 on VOC 2007 and mIoU on VOC 2012, AlexNet",
@@ -231,7 +237,7 @@ TABLES = {
             " --trunk.length 1 --trunk.size 96",
             f"{PLACES} detection segmentation",
         ),
-        "Faster R-CNN with a feature pyramid, where theirs is Fast R-CNN; masks are VOC 2007's",
+        "Faster R-CNN with a feature pyramid, where theirs is Fast R-CNN; masks are VOC 2007's; steps are this toolkit's",
     ),
     "mae": PaperTable(
         "MAE, table 3: accuracy on ImageNet of fine-tuned transformers",
@@ -248,8 +254,8 @@ TABLES = {
         (
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 250000 --optimizer adamw"
             " --rate 2.4e-3 --drops --decay 0.05 --seed {seed} --out {out}/seed{seed} method:mae trunk:vit",
-            "evaluate {out}/seed{seed} random --root {root} --dataset image_folder --size 256 256 --protocols finetune"
-            " --finetune.epochs 100 --seeds {seed} --out {out}/evaluation",
+            f"evaluate {{out}}/seed{{seed}} random --root {{root}} {IMAGENET} --finetune.epochs 100 --finetune.batch 1024"
+            " --finetune.optimizer adamw --finetune.rate 2e-3 --finetune.decay 0.05 --seeds {seed} --out {out}/evaluation",
         ),
         (
             OBJECTS,
@@ -258,6 +264,6 @@ TABLES = {
             " --trunk.size 48",
             ALL_LABELS,
         ),
-        "fine-tuned without mixup, cutmix and rates that fall by layer",
+        "fine-tuned without mixup, cutmix, erasing, drop path and rates that fall by layer",
     ),
 }

@@ -40,7 +40,7 @@ from videossl.models.small import Small
 from videossl.models.split import Split
 from videossl.models.vit import ViT
 from videossl.training import checkpoints
-from videossl.training.draws import Draws, draw_window, loader
+from videossl.training.draws import Draws, askable, draw_window, loader
 from videossl.training.fit import fit
 from videossl.training.schedules import Schedule, cosine, steps
 
@@ -225,22 +225,16 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
 def usable(records: Records, method: Method, fabric: Fabric, window: int | None = None) -> list[dict]:
     """Those that the method can be asked of, within a window of so many frames; says how many are left out, and why.
 
-    Of files that are cut short or damaged nothing is learned, not even from what of them can be read.
-
     Raises:
         ValueError: none can.
     """
-    kept, reasons = [], Counter()
-    for record in records:
-        try:
-            if "warning" in record:
-                raise ValueError("cut short or damaged (`videossl index` names them)")
-            method.check(record)
-            if window is not None:
-                draw_window(record, window, np.random.default_rng(0), method.check)  # there is one to draw
-            kept.append(record)
-        except ValueError as error:
-            reasons[str(error)] += 1
+
+    def check(record: dict) -> None:
+        method.check(record)
+        if window is not None:
+            draw_window(record, window, np.random.default_rng(0), method.check)  # there is one to draw
+
+    kept, reasons = askable(records, check)
     if fabric.is_global_zero:
         console.print(records.summary())
         for reason, count in reasons.items() if kept else ():  # else the error names them
@@ -255,9 +249,13 @@ def note_length(example: dict, config: Pretrain, length: int) -> None:
     shown = example["clips"].shape[-4] if "clips" in example else length
     if shown != length:
         name = type(config.trunk).__name__
-        console.print(
-            f"note: {name} reads clips of {length} frames, but this method shows it clips of {shown} (--method.length)"
-        )
+        note = f"{name} reads clips of {length} frames, but this method shows it clips of {shown} (--method.length)"
+        if length == 1:
+            note = (
+                f"{name} reads single frames, and takes the mean over the {shown} that this method shows it: what their "
+                "order or speed tells is lost on it (trunk:small and trunk:r3d read clips)"
+            )
+        console.print(f"note: {note}")
 
 
 def build_optimizer(config: Pretrain, net: Net) -> torch.optim.Optimizer:

@@ -15,8 +15,9 @@ from videossl.experiments.console import console
 from videossl.training.checkpoints import restore
 
 RANDOM = "random initialisation"
-RESCALED = "rescaled initialisation"  # see models/data_dependent.py
-UNTRAINED = (RANDOM, RESCALED)
+# By the kind of a trunk that `videossl evaluate` scores beside pretrained ones; for the second see models/data_dependent.py.
+BEGINNINGS = {"random": RANDOM, "rescaled": "rescaled initialisation", "loaded": "weights from a file"}
+UNTRAINED = tuple(BEGINNINGS.values())
 BESIDE = ("majority", "penalty", "train_loss", "ridge", "unmoved", "choices")  # among metrics, but no scores
 
 
@@ -101,8 +102,8 @@ def grouped(results: list[dict]) -> dict[Group, list[list[dict]]]:
                 f"{dataset['title']!r}: rename a folder of lists and evaluate anew, or report them apart"
             )
         checkpoint = asked["checkpoint"]
-        untrained = RESCALED if checkpoint.get("kind") == "rescaled" else RANDOM
-        subject = methods[as_key(learned(r))] if learned(r) else untrained
+        beginning = BEGINNINGS.get(checkpoint.get("kind"), RANDOM)
+        subject = methods[as_key(learned(r))] if learned(r) else beginning
         kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))], dataset["series"])
         run = (kind, checkpoint.get("seed", checkpoint["weights"]), asked["seed"] if judge(r).draws else None)
         known = runs[run].setdefault(asked["split"], r)
@@ -216,7 +217,8 @@ def print_table(results: list[dict]) -> None:
     for dataset in dict.fromkeys(row.dataset for row in found):
         here = [row for row in found if row.dataset == dataset]
         trunks = list(dict.fromkeys(row.trunk for row in here))
-        table = Table(title=f"{dataset}, per cent" + f"; {trunks[0]}" * (len(trunks) == 1))
+        shares = any(row.unit == "share" for row in here)
+        table = Table(title=dataset + ", per cent" * shares + f"; {trunks[0]}" * (len(trunks) == 1))
         table.title_justify, table.title_style = "left", "bold"
         table.add_column("")
         subjects = list(dict.fromkeys((row.subject, row.trunk) for row in here))

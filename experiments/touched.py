@@ -12,6 +12,7 @@ from videossl.datasets.interactions import Interactions, interactions
 from videossl.experiments.console import console
 from videossl.methods.base import Method
 from videossl.robot.collect import PAPER, Collect, collect
+from videossl.training.draws import askable
 
 TASKS = tuple(PAPER)  # grasp, push, poke, identity
 
@@ -116,13 +117,7 @@ def _at_hand(records: list[dict], cache: Path, name: str, size: int) -> list[dic
 
 def _asked(records: list[dict], method: Method, task: str) -> list[dict]:
     """Those that can be asked."""
-    kept, reasons = [], Counter()
-    for record in records:
-        try:
-            method.check(record)
-            kept.append(record)
-        except ValueError as error:
-            reasons[str(error)] += 1
+    kept, reasons = askable(records, method.check)
     for reason, count in reasons.items():
         console.print(f"  {task}: {count} of {len(records)} are left out: {reason}")
     if not kept:

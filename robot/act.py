@@ -64,6 +64,29 @@ def shortest_side(env: Grasp, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.float32([*middle, angle]), env.action_space.low, env.action_space.high)
 
 
+def judged(
+    net: GraspNet, size: tuple[int, int], points: int, env: Grasp, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Grasps in so many points as the robot tries them at random, at all angles, and what a net thinks of each.
+
+    It is the same on any number of cores; processors of other makes may round otherwise.
+
+    Returns: actions (points * angles, 3) float32, and their log odds of success (points * angles,) float64.
+    """
+    spots = np.stack([env.sample(rng)[:2] for _ in range(points)])
+    patches = torch.stack([taken(env, env.close_up(x, y), size) for x, y in spots.astype(float)])
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            logits = net.logits(pixels(patches)).double().numpy()
+    finally:
+        torch.set_num_threads(cores)
+    angles = np.float32([angle * pi / net.angles for angle in range(net.angles)])
+    actions = np.column_stack([np.repeat(spots, net.angles, axis=0), np.tile(angles, points)])
+    return actions, (logits[..., 1] - logits[..., 0]).ravel()
+
+
 class BestGrasp:
     """The point and angle that a net thinks best of all, among points as the robot tries them at random."""
 
@@ -71,13 +94,8 @@ class BestGrasp:
         self.net, self.size, self.points = net.eval(), size, points
 
     def __call__(self, env: Grasp, rng: np.random.Generator) -> np.ndarray:
-        spots = np.stack([env.sample(rng)[:2] for _ in range(self.points)])
-        patches = torch.stack([taken(env, env.close_up(x, y), self.size) for x, y in spots.astype(float)])
-        with torch.inference_mode():
-            logits = self.net.logits(pixels(patches))
-        scores = logits[..., 1] - logits[..., 0]  # (points, angles)
-        point, angle = divmod(int(scores.argmax()), scores.shape[1])
-        return np.float32([*spots[point], angle * pi / self.net.angles])
+        actions, scores = judged(self.net, self.size, self.points, env, rng)
+        return actions[scores.argmax()]
 
 
 def grasp(env: Grasp, choose: Chooser, seed: int, scene: int) -> bool:
@@ -207,5 +225,5 @@ def sort(
 
 
 def scene_seed(seed: int, scene: int) -> int:
-    """Of a scene to act in: none of those that were collected."""
-    return int(np.random.SeedSequence([seed, scene, ANGLES]).generate_state(1)[0])
+    """Of a scene to act in, 64 bits: none of those that were collected."""
+    return int(np.random.SeedSequence([seed, scene, ANGLES]).generate_state(1, np.uint64)[0])

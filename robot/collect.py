@@ -47,7 +47,7 @@ from videossl.robot.tasks.push import Push
 if TYPE_CHECKING:
     from videossl.robot.guide import Guide
 
-VERSION = 3  # of the episodes: raise it when the same config gives others, so that no folder mixes both
+VERSION = 4  # of the episodes: raise it when the same config gives others, so that no folder mixes both
 TASKS = {kind.task: kind for kind in (Grasp, Push, Poke, Identity)}
 # Interactions of each kind in the paper's data set. Source: Pinto et al., "The Curious Robot", ECCV 2016, section 3.
 PAPER = {"grasp": 40287, "push": 5472, "poke": 1372, "identity": 84430}
@@ -57,6 +57,7 @@ LOOK, LINE = 0.5, 60.0  # seconds between two looks at what has come, and two li
 
 GUIDED = {"guided": Field((), "uint8", "1 if a trained net chose the action, 0 if it is as at random")}
 NET = "policy.pt"  # in the folder of a collection, the net that chose
+GUIDING = {"explore": 0.2, "points": 24}  # what a policy is taken to be asked for where it is not said
 
 # From a scene, what is seen of it and what to draw with: an action, and whether a net chose it.
 Policy = Callable[[Tabletop, dict[str, np.ndarray], np.random.Generator], tuple[np.ndarray, bool]]
@@ -83,8 +84,8 @@ class Collect:
     # run of `videossl pretrain --dataset interactions method:grasp`, whose net chooses grasps; None: all at random. The
     # folder keeps the net: replay does without the run, and so does going on with DIR/policy.pt; no other net goes on
     policy: Path | None = None
-    explore: float = 0.2  # share of grasps that are at random nevertheless
-    points: int = 24  # that are proposed at random, for the net to choose from at all angles
+    explore: float | None = None  # share of grasps that are at random nevertheless; with a policy 0.2 when not given
+    points: int | None = None  # proposed at random, for the net to choose from at all angles; with a policy 24
 
     def __post_init__(self):
         if self.task not in (*TASKS, "all"):
@@ -94,14 +95,23 @@ class Collect:
                 f"episodes {self.episodes}, workers {self.workers}, seed {self.seed}: at least 1 episode and 1 worker are "
                 "needed, and seeds start at 0"
             )
-        if not 0 <= self.explore <= 1 or self.points < 1:
-            raise ValueError(
-                f"explore {self.explore}, points {self.points}: explore is a share of 0 to 1, and points are 1 or more"
-            )
         if self.task == "identity" and self.objects_per_scene != 1:
             raise ValueError(f"identity shows one thing at a time, but objects_per_scene is {self.objects_per_scene}")
         if self.policy is not None and self.task != "grasp":
             raise ValueError(f"a policy chooses grasps, so it can collect grasp, but not {self.task}")
+        if self.policy is None and (self.explore, self.points) != (None, None):
+            raise ValueError(
+                f"explore {self.explore}, points {self.points}: they are of grasps that a net chooses, so give its run by "
+                "--policy, or leave them out"
+            )
+        if self.policy is not None:
+            for name, usual in GUIDING.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, usual)
+            if not 0 <= self.explore <= 1 or self.points < 1:
+                raise ValueError(
+                    f"explore {self.explore}, points {self.points}: explore is a share of 0 to 1, and points are 1 or more"
+                )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -188,9 +198,12 @@ def fields_of_records(env: Tabletop) -> dict[str, Field]:
 
 
 def scene_of(env: Tabletop, seed: int, scene: int) -> dict[str, np.ndarray]:
-    """Lay a scene of a collection; the observation of it."""
+    """Lay a scene of a collection; the observation of it.
+
+    Its seed has 64 bits: of 32, two of 10,000 scenes are the same in one collection of a hundred.
+    """
     numbers = np.random.SeedSequence([seed, crc32(env.task.encode()), scene])
-    return env.reset(seed=int(numbers.generate_state(1)[0]))[0]
+    return env.reset(seed=int(numbers.generate_state(1, np.uint64)[0]))[0]
 
 
 def chance_of(env: Tabletop, seed: int, scene: int, trial: int) -> np.random.Generator:

@@ -7,15 +7,12 @@ fails is what the net mistook for a grasp: hard negatives, for the net of the ne
 
 import json
 from hashlib import sha256
-from math import pi
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from videossl.augment import pixels
 from videossl.methods.grasp import GraspNet
-from videossl.robot.act import taken
+from videossl.robot.act import judged
 from videossl.robot.tabletop import Tabletop
 from videossl.training import checkpoints
 
@@ -50,22 +47,11 @@ class Guide:
     def choose(self, env: Tabletop, rng: np.random.Generator, points: int) -> np.ndarray:
         """An action: one of `points` spots as they are tried at random, at one of all angles, drawn by its odds.
 
-        Odds are those of success against failure, p / (1 - p), as the net sees them. It is the same on any number of
-        cores; processors of other makes may round otherwise.
+        Odds are those of success against failure, p / (1 - p), as the net sees them.
         """
-        spots = np.stack([env.sample(rng)[:2] for _ in range(points)])
-        patches = torch.stack([taken(env, env.close_up(x, y), self.size) for x, y in spots.astype(float)])
-        cores = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                logits = self.net.logits(pixels(patches)).double().numpy()
-        finally:
-            torch.set_num_threads(cores)
-        scores = (logits[..., 1] - logits[..., 0]).ravel()  # of points * angles: log odds
+        actions, scores = judged(self.net, self.size, points, env, rng)
         odds = np.exp(scores - scores.max())
-        point, angle = divmod(int(rng.choice(len(odds), p=odds / odds.sum())), self.net.angles)
-        return np.float32([*spots[point], angle * pi / self.net.angles])
+        return actions[rng.choice(len(odds), p=odds / odds.sum())]
 
 
 def guide_of(path: Path) -> Guide:

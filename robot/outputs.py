@@ -13,19 +13,18 @@ import joblib
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from videossl.datasets.whole import PART, whole
+
 
 def part_of(path: Path) -> Path:
-    """Where a file or folder is while it is not whole."""
-    return path.with_name(path.name + ".part")
+    """Where a picture, film or folder is while it is not whole: the next one who makes it writes over what is left there."""
+    return path.with_name(path.name + PART)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: it is there whole, or as it was."""
-    try:
-        part_of(path).write_text(text)
-        os.replace(part_of(path), path)
-    finally:
-        part_of(path).unlink(missing_ok=True)
+    """Write a file in one step, safe from a crash: it is there whole, or as it was."""
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def claim(out: Path, plan: dict) -> None:
@@ -52,10 +51,12 @@ def claim(out: Path, plan: dict) -> None:
         ]
         if other:
             raise ValueError(f"{out} was made with {', '.join(other)}: ask for the same, or for another folder")
-    elif out.exists() and set(out.iterdir()) - {part_of(note)}:
+    elif out.exists() and set(out.iterdir()) - set(out.glob(f".{note.name}.*{PART}")):
         raise FileExistsError(f"{out} holds files, but no simulation.json: choose a new or an empty folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob(f".{note.name}.*{PART}"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         write_whole(note, json.dumps(plan, indent=1) + "\n")
 
 

@@ -36,6 +36,13 @@ class Physics:
 PHYSICS = Physics()
 
 
+class Closed:
+    """Stands where a client was, and says so to whoever asks anything of it."""
+
+    def __getattr__(self, name: str):
+        raise RuntimeError("this environment was closed: make a new one")
+
+
 class Body(NamedTuple):
     """What Bullet needs to be told again of a body."""
 
@@ -209,9 +216,9 @@ class World:
         self.client.restoreState(self.state)
 
     def close(self) -> None:
-        if self.client is not None:
+        if not isinstance(self.client, Closed):
             self.client.disconnect()
-            self.client = None
+            self.client = Closed()
 
 
 def wavefront(shape: Shape) -> str:

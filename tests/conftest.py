@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 torch.set_num_threads(1)  # nets here are small: more threads wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what is run in the background is told to ignore
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def test_pixels_are_bytes_over_255():
         augment.colour,
         augment.grey,
         augment.blur,
+        augment.solarise,
         lambda clips: augment.standard(clips, 8, True),
     ],
 )
@@ -189,11 +190,24 @@ def test_grey_is_torchvisions():
     assert_alike(augment.grey(clips, share=1), [vision.rgb_to_grayscale(clip, 3) for clip in clips])
 
 
+def test_solarising_turns_what_is_bright_into_its_opposite():
+    clips = torch.tensor([0.0, 0.2, 0.49, 0.5, 0.8, 1.0]).expand(2, 1, 3, 1, 6)
+    changed = augment.solarise(clips, share=1)
+    assert_alike(changed, [vision.solarize(clip, 0.5) for clip in clips])
+    assert torch.allclose(changed[0, 0, 0, 0], torch.tensor([0.0, 0.2, 0.49, 0.5, 0.2, 0.0]))
+
+
+def test_a_share_may_be_said_for_each_clip():
+    clips = torch.rand(200, 2, 1, 3, 6, 6)
+    changed = (augment.blur(clips, (0.5, 2.0), torch.tensor([1.0, 0.1])) != clips).flatten(2).any(2).float().mean(0)
+    assert changed[0] == 1 and 0.02 < changed[1] < 0.2
+
+
 def soft(clips, share):
     return augment.blur(clips, (0.5, 2.0), share)
 
 
-SHARED_OUT = [augment.colour, augment.grey, soft]  # each to a share of the clips
+SHARED_OUT = [augment.colour, augment.grey, augment.solarise, soft]  # each to a share of the clips
 
 
 @pytest.mark.parametrize("change", SHARED_OUT)

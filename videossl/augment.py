@@ -187,14 +187,14 @@ def grey(clips: Tensor, share: float = 0.2) -> Tensor:
     return torch.where(chosen, vision.rgb_to_grayscale(clips, num_output_channels=3), clips)
 
 
-def blur(clips: Tensor, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5) -> Tensor:
+def blur(clips: Tensor, sigma: tuple[float, float] = (0.1, 2.0), share: float | Tensor = 0.5) -> Tensor:
     """Blur a `share` of the clips with a Gaussian, each with its own width; frames are mirrored at their borders.
 
     Args:
         clips: (..., T, C, H, W), floats in [0, 1].
         sigma: range of the Gaussian's standard deviation, in pixels: SimCLR's for frames of 224 pixels a side. It is
             cut off at 4 times the largest.
-        share: of the clips that are changed.
+        share: of the clips that are changed; a tensor (...) says it for each, on the CPU.
 
     Returns: (..., T, C, H, W), floats in [0, 1].
 
@@ -207,6 +207,8 @@ def blur(clips: Tensor, sigma: tuple[float, float] = (0.1, 2.0), share: float = 
         raise ValueError(f"sigma is a range of pixels, over 0, but {sigma} was given")
     flat = _flat(clips).clone()
     widths = _uniform(len(flat), *sigma, like=flat)
+    if isinstance(share, Tensor):
+        share = share.expand(clips.shape[:-4]).flatten()
     chosen = _numbers(torch.rand(len(flat)) < share, flat)
     if len(chosen):
         radius = math.ceil(4 * sigma[1])
@@ -217,6 +219,19 @@ def blur(clips: Tensor, sigma: tuple[float, float] = (0.1, 2.0), share: float = 
             rows = (stacked.flatten(1, 2) @ across.mT).view_as(stacked)
             flat[chosen] = (down.unsqueeze(1) @ rows).unflatten(1, flat.shape[1:3]).clamp_(0, 1)
     return flat.view(clips.shape)
+
+
+def solarise(clips: Tensor, share: float = 0.2) -> Tensor:
+    """Turn what is brighter than half, in each colour, into its opposite, in a `share` of the clips.
+
+    Args:
+        clips: (..., T, C, H, W), floats in [0, 1].
+        share: of the clips that are changed.
+
+    Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020, appendix B.
+    """
+    chosen = _draw(clips, 0, 1) < share
+    return torch.where(chosen, vision.solarize(clips, 0.5), clips)
 
 
 def split_channel(clips: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ from videossl.methods.mae import MAE
 from videossl.methods.moco import MoCo
 from videossl.methods.others import Backbone
 from videossl.methods.simclr import SimCLR
-from videossl.methods.two_views import TwoViews, augmented, seen
+from videossl.methods.two_views import TwoViews, augmented, seen, two
 from videossl.models.base import Trunk
 from videossl.models.small import Small
 from videossl.models.vit import ViT
@@ -230,8 +230,8 @@ class LightlyDINO(nn.Module):
 
     def forward(self, batch: dict) -> Tensor:
         method, clips = self.method, augment.pixels(batch["clips"])
-        large = augmented(clips, self.size, method.area, method.colour, method.blurred)
-        looks = (round(method.small_size * self.size), method.small_area, method.colour, method.blurred)
+        large = two(clips, self.size, method)
+        looks = (round(method.small_size * self.size), method.small_area, method.colour, method.small_blurred)
         views = [view[:, 0] for view in large.unbind(1)]
         views += [augmented(clips[:, n % 2], *looks)[:, 0] for n in range(method.small)]
         wide, narrow = torch.cat(views[:2]), torch.cat(views[2:])

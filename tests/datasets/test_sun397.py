@@ -77,7 +77,7 @@ def test_lists_that_are_not_there_or_contradict_the_classes_are_refused(small):
         FileNotFoundError, match=r"Training_03.txt is not there: .* has Testing_01.txt, Training_01.txt"
     ):
         sun397(small, split=3)
-    with pytest.raises(ValueError, match="images have no index"):
+    with pytest.raises(ValueError, match="sun397 has no index"):
         sun397(small, index=small / "index.json")
     (small / "Testing_01.txt").write_text("/a/abbey/sun_2.jpg\n/a/attic/sun_2.jpg\n")
     with pytest.raises(ValueError, match=r"line 2 is '/a/attic/sun_2.jpg', but should be an image of a class in"):

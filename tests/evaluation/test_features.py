@@ -120,6 +120,19 @@ def test_no_video_that_can_be_read_is_an_error():
         Encoder(Mean()).features(made(1, error={0: OSError("gone")}), Views())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_an_error_that_names_a_video(value):
+    class Astray(Mean):
+        def forward(self, clips):
+            light = clips.mean((1, 2, 3, 4)) > 0.9
+            return super().forward(clips).masked_fill(light[:, None], value)
+
+    records = made(4)
+    records[2]["frames"].frames[:] = 255
+    with pytest.raises(ValueError, match=r"features of video 2 are not finite \(1 of 4 videos\)"):
+        Encoder(Astray()).features(records, Views(clips=2))
+
+
 def test_videos_may_differ_in_height_and_width():
     records = made(2)
     records[1]["frames"].frames = records[1]["frames"].frames[..., :5, :3]  # smaller than the crop, too
@@ -224,7 +237,8 @@ def test_clips_every_few_frames_count_as_one_and_short_videos_are_named():
     records = [{"frames": frames[:n], "name": str(n)} for n in (9, 4, 6)]
     views = Views(length=1, every=2, crops=1, shortest=5)
     found = Encoder(Colours()).features(records, views)
-    assert found.kept == [0, 2] and found.values.shape == (2, 1, 3)
+    assert found.kept == [0, 2] and found.values.shape == (2, 1, 3) and found.whole
+    assert not Encoder(Colours()).features(records, Views(clips=1)).whole
     assert found.failed == {"4": "has 4 frames, and this protocol leaves out videos under 5"}
     by_hand = [frames[:n:2].float().mean((0, 2, 3)) / 255 for n in (9, 6)]
     assert torch.allclose(found.values[:, 0], torch.stack(by_hand))

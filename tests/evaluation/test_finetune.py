@@ -196,6 +196,13 @@ def test_a_missing_label_is_an_error():
         FineTune(views=VIEWS).score(Encoder(trunk()), made(6), test)
 
 
+def test_a_loss_that_is_no_number_any_more_is_an_error():
+    broken = trunk()
+    next(broken.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the loss of the last epoch is nan: give a lower rate"):
+        FineTune(epochs=1, batch=4, views=VIEWS).score(Encoder(broken), made(12), made(6, seed=1))
+
+
 def grouped(n: int, seed: int = 0) -> list[dict]:
     return [record | {"group": str(i // 3)} for i, record in enumerate(made(n, seed))]
 

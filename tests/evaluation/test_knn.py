@@ -67,6 +67,16 @@ def test_accuracies_are_those_of_brute_force(k, temperature):
     assert scores.evaluated == 25 and scores.trained == 40
 
 
+def test_where_all_clips_of_a_video_count_as_one_there_is_no_accuracy_of_clips():
+    train, test = made(40), made(25, seed=1)
+    apart, together = (
+        KNN(5, views=views).score(Encoder(Pixels()), train, test)
+        for views in (VIEWS, Views(length=1, every=1, crops=1))
+    )
+    assert together.predictions == apart.predictions and "clip_accuracy" in apart.metrics
+    assert together.metrics.keys() == apart.metrics.keys() - {"clip_accuracy"}
+
+
 def test_one_neighbour_on_the_training_videos_themselves_is_always_right():
     train = made(30)
     assert KNN(k=1, views=VIEWS).score(Encoder(Pixels()), train, train).metrics["video_accuracy"] == 1

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from videossl.evaluation.base import interval
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.layers import LayerProbe, Layers, pooled
 from videossl.evaluation.probe import LinearProbe
@@ -55,3 +56,4 @@ def test_a_layer_scores_what_the_linear_probe_scores_on_it_alone():
     alone = LinearProbe(penalty=0.1, views=VIEWS).score(Encoder(trunk), records[:15], records[15:])
     assert scores.metrics["features"] == alone.metrics["video_accuracy"]
     assert set(scores.metrics) == {*trunk.layers, "chance", "majority"} and scores.trained == 15
+    assert scores.intervals == {name: interval(scores.metrics[name], 9) for name in trunk.layers}

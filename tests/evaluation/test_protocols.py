@@ -5,6 +5,8 @@ import torch
 
 from videossl.evaluation.base import Judge
 from videossl.evaluation.finetune import FineTune
+from videossl.evaluation.knn import KNN
+from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.protocols import PUBLISHED, between, differences, fields_of
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.views import Views
@@ -29,6 +31,91 @@ def test_the_views_are_those_of_the_papers():
     thirty = PUBLISHED["slowfast-finetune"].judge.views
     fifteen = PUBLISHED["videomae-finetune"].judge.views
     assert thirty.clips * thirty.crops == 30 and fifteen.clips * fifteen.crops == 15
+
+
+# What the sources say, in the words of the command line; what none of them says is not here.
+SOURCES = {
+    # TSN's two-stream scheme, which both papers refer to
+    "shuffle-and-learn-finetune": {
+        "batch": 128,
+        "optimizer": "sgd",
+        "choose": "last",
+        "views.clips": 25,
+        "views.crops": 10,
+    },
+    "opn-finetune": {"batch": 128, "views.clips": 25, "views.length": 1, "views.crops": 10},
+    # ft_classify.py, retrieve_clips.py
+    "vcop-finetune": {
+        **{"epochs": 150, "batch": 8, "rate": 1e-3, "head": 1.0, "optimizer": "sgd", "decay": 5e-4, "constant": True},
+        **{"drops": (), "area": None, "dropout": 0.0, "average": "logits", "choose": "held_out"},
+        **{"views.clips": 10, "views.crops": 1, "views.stride": 1, "views.shortest": 1},
+    },
+    "vcop-retrieval": {
+        **{"same": ("label",), "ks": (1, 5, 10, 20, 50), "centre": False, "views.clips": 10, "views.crops": 1},
+        **{"views.shortest": 1},
+    },
+    # eval/main_classifier.py
+    "coclr-finetune": {
+        **{"epochs": 500, "batch": 32, "rate": 1e-4, "head": 10.0, "optimizer": "adam", "decay": 1e-3},
+        **{
+            "drops": (400 / 500, 450 / 500),
+            "dropout": 0.9,
+            "area": (0.2, 1.0),
+            "average": "softmax",
+            "choose": "held_out",
+        },
+        **{"views.length": 32, "views.stride": 1, "views.every": 15, "views.crops": 10, "views.shortest": 1},
+    },
+    "coclr-finetune-as-published": {
+        "choose": "test",
+        "epochs": 500,
+        "rate": 1e-4,
+        "views.every": 15,
+        "views.crops": 10,
+    },
+    "coclr-linear": {"labels": None, "views.length": 32, "views.every": 15, "views.crops": 10},
+    "coclr-retrieval": {"ks": (1, 5, 10, 20, 50), "centre": False, "maps": None, "views.length": 32, "views.every": 15},
+    "coclr-retrieval-centred": {"centre": True, "views.length": 32, "views.every": 15, "views.shortest": 16},
+    # config/finetune/ucf101_resnet18.jsonnet and those it imports: 64 * 8 / 16 clips
+    "rspnet-finetune": {
+        **{"epochs": 30, "batch": 32, "rate": 0.1, "head": 1.0, "optimizer": "sgd", "decay": 1e-4, "drops": ()},
+        **{"constant": False, "area": (0.25, 1.0), "views.clips": 10, "views.crops": 1, "views.stride": 1},
+    },
+    "rspnet-retrieval": {"centre": False, "maps": None, "views.clips": 10, "views.crops": 1},
+    # UCF101's configuration syn8: 8 frames, each 8th, 10 clips of 3 crops
+    "slowfast-finetune": {
+        **{"epochs": 200, "batch": 64, "rate": 0.01, "optimizer": "sgd", "decay": 0.0, "dropout": 0.8, "drops": ()},
+        **{"views.clips": 10, "views.crops": 3, "views.length": 8, "views.stride": 8},
+    },
+    # scripts/ucf101 and run_class_finetuning.py: 8 GPUs of 16 videos, and the rate is times batch / 256
+    "videomae-finetune": {
+        **{"epochs": 100, "batch": 8 * 16, "rate": 5e-4 * 8 * 16 / 256, "optimizer": "adamw", "decay": 0.05},
+        **{"dropout": 0.5, "average": "softmax", "views.clips": 5, "views.crops": 3, "views.length": 16},
+        "views.stride": 4,
+    },
+    "severe-linear": {"views.clips": 10, "views.crops": 1, "views.length": 32},
+    "dino-knn": {"k": 20, "temperature": 0.07, "views.clips": 1, "views.crops": 1},
+    # eval_video_segmentation.py
+    "dino-propagation": {"last": 7, "near": 12, "most": 5, "temperature": 0.1},
+    # detection/configs: 24k steps of 16 pictures
+    "moco-detection": {"steps": 24_000, "batch": 16, "rate": 0.02, "decay": 1e-4, "regions": 512, "frozen": False},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_numbers_are_those_of_the_sources(name):
+    if PUBLISHED[name].source.startswith("ours"):
+        assert name not in SOURCES  # it is what its class says
+        return
+    found = fields_of(PUBLISHED[name].judge)
+    assert {field: found[field] for field in SOURCES[name]} == SOURCES[name]
+
+
+def test_our_own_protocols_choose_nothing_on_the_test_list():
+    ours = {name: entry.judge for name, entry in PUBLISHED.items() if entry.source.startswith("ours")}
+    assert ours == {"knn": KNN(), "retrieval": Retrieval(), "linear": LinearProbe(), "finetune": FineTune()}
+    assert ours["finetune"].choose == "last" and ours["linear"].penalty is None and not ours["retrieval"].centre
+    assert all(judge.views.shortest == 1 for judge in ours.values())
 
 
 def test_what_differs_is_named_with_both_values():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from videossl.evaluation.base import interval
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.layers import pooled
 from videossl.evaluation.retrieval import Retrieval, by_chance
@@ -49,6 +50,7 @@ def test_recall_is_that_of_brute_force():
     for k in (1, 5, 10, 20, 50):
         hits = [any(TRAIN[m]["label"] == r["label"] for m in row[:k]) for r, row in zip(TEST, ranked, strict=True)]
         assert scores.metrics[f"R@{k}"] == sum(hits) / 40
+        assert scores.intervals[f"R@{k}"] == interval(sum(hits) / 40, 40)
 
 
 def test_the_same_thing_is_one_of_its_class_and_number_by_brute_force():

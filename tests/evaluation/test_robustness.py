@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from videossl.evaluation.base import interval
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.robustness import IN_PICTURES, IN_TIME, SEVERITIES, Robustness
 from videossl.evaluation.views import Views
@@ -42,8 +43,11 @@ def test_what_rises_and_what_falls_cannot_be_told_when_time_runs_backwards_or_st
         frames = levels.to(torch.uint8)[:, None, None, None].expand(4, 3, 4, 4)
         records.append({"frames": frames, "label": n % 2, "name": str(n), "group": str(n)})
     probe = Robustness(penalty=1e-3, views=Views(clips=1, crops=1))
-    metrics = probe.score(Encoder(Rising()), records[:12], records[12:]).metrics
+    scores = probe.score(Encoder(Rising()), records[:12], records[12:])
+    metrics = scores.metrics
     assert metrics["clean"] == 1 and metrics["reversed"] == 0 and metrics["static"] == 0.5
     assert metrics["blur 3"] == 1 and metrics["chance"] == 0.5
+    assert scores.intervals.keys() == metrics.keys() - {"chance", "majority", "drop"}
+    assert scores.intervals["static"] == interval(0.5, 8)
     pictures = [metrics[f"{name} {severity}"] for name in IN_PICTURES for severity in SEVERITIES]
     assert metrics["drop"] == pytest.approx(1 - sum(pictures) / len(pictures))

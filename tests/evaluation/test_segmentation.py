@@ -9,16 +9,7 @@ from torchmetrics.functional import jaccard_index
 from videossl.datasets.records import Records
 from videossl.evaluation.dense import Stages
 from videossl.evaluation.features import Encoder
-from videossl.evaluation.segmentation import (
-    FCN,
-    Paint,
-    Segmentation,
-    SegmentationNet,
-    confusion,
-    counted,
-    enlarged,
-    mean_iou,
-)
+from videossl.evaluation.segmentation import Paint, Segmentation, SegmentationNet, confusion, counted, mean_iou
 from videossl.models.caffenet import CaffeNet
 from videossl.models.lstm import LSTM, ConvLSTM
 from videossl.models.small import Small
@@ -85,14 +76,6 @@ def test_a_perfect_answer_has_an_iou_of_one_and_void_counts_nowhere():
     mask = torch.tensor([[0, 1], [2, 255]], dtype=torch.uint8)
     found = mean_iou(confusion(mask, torch.tensor([[0, 1], [2, 0]]), 3), NAMES, 0)
     assert found["mIoU"] == found["pixel accuracy"] == found["IoU blue"] == 1
-
-
-def test_coarse_scores_are_added_to_finer_ones():
-    head = FCN([3, 5], 4, 2).eval()
-    fine, coarse = torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)
-    finest = torch.randn(2, 9, 16, 16)  # of a stage that is not scored
-    expected = enlarged(head.scores[0](fine) + enlarged(head.scores[1](coarse), (8, 8)), (32, 24))
-    assert torch.allclose(head([finest, fine, coarse], (32, 24)), expected)
 
 
 def test_examples_are_mirrored_with_their_masks_in_the_pictures_size():

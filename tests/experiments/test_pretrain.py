@@ -178,6 +178,10 @@ def test_a_trunk_made_for_other_clips_than_it_is_shown_is_noted(tiny, tmp_path, 
     pretrain(config(tiny, tmp_path / "run", trunk=small, steps=2))
     note = "note: Small reads clips of 4 frames, but this method shows it clips of 1 (--method.length)"
     assert capsys.readouterr().out.count(note) == 1
+    frames = dataclasses.replace(small, length=1)
+    pretrain(config(tiny, tmp_path / "frames", trunk=frames, method=dataclasses.replace(METHOD, length=2), steps=2))
+    note = "note: Small reads single frames, and takes the mean over the 2 that this method shows it"
+    assert capsys.readouterr().out.count(note) == 1
     pretrain(config(tiny, tmp_path / "other", steps=2))
     assert "note:" not in capsys.readouterr().out
 

@@ -12,6 +12,33 @@ from videossl.experiments.pretrain import Pretrain
 from videossl.experiments.reproduce import Reproduce, reproduce
 
 
+def test_fine_tuning_at_the_papers_scale_is_the_papers():
+    def judges(name):
+        words = Reproduce(name, "paper", Path("data"), Path("out"), seeds=(0,)).commands
+        return [one.finetune for one in (parse(*split_command(w)) for w in words) if isinstance(one, Evaluate)]
+
+    one, ten = judges("simclr-labels")
+    assert (one.labels, one.epochs, ten.labels, ten.epochs) == (0.01, 60, 0.1, 30)
+    for judge in (one, ten):
+        assert (judge.batch, judge.rate, judge.decay, judge.optimizer) == (4096, 0.05 * 4096 / 256, 0, "sgd")
+    (mae,) = judges("mae")
+    assert (mae.epochs, mae.batch, mae.rate) == (100, 1024, 5e-4 * 1024 / 256)
+    assert (mae.optimizer, mae.decay) == ("adamw", 0.05)
+    assert {(judge.views.clips, judge.views.crops, judge.area) for judge in (one, ten, mae)} == {(1, 1, (0.08, 1))}
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("name", TABLES)
+def test_no_two_results_of_a_table_are_one_file(name, scale):
+    words = Reproduce(name, scale, Path("data"), Path("out"), seeds=(0, 1)).commands
+    scored = [one for one in (parse(*split_command(w)) for w in words) if isinstance(one, Evaluate)]
+    labels = {(one.out, one.seeds, protocol): [] for one in scored for protocol in one.protocols}
+    for one in scored:
+        for protocol in one.protocols:
+            labels[one.out, one.seeds, protocol].append(getattr(one.judges[protocol], "labels", None))
+    assert all(len(set(found)) == len(found) for found in labels.values())
+
+
 @pytest.mark.parametrize("scale", ["small", "paper"])
 @pytest.mark.parametrize("name", TABLES)
 def test_recipes_are_commands_that_are_understood(name, scale):

@@ -42,6 +42,27 @@ def test_logits_are_those_of_a_loop_and_equal_ones_cost_the_logarithm_of_all_pat
     assert torch.nn.functional.cross_entropy(logits, own).item() == pytest.approx(math.log(18), rel=1e-5)
 
 
+def test_what_is_told_of_a_patch_bounds_what_is_to_be_known_and_comes_nearer_with_more_others():
+    """Numbers (x, y), correlated by 0.8 in 4 dimensions: log of the others less the loss is under their information."""
+    torch.manual_seed(0)
+    dims, rho = 4, 0.8
+    information = -0.5 * dims * math.log(1 - rho**2)
+    bounds = {}
+    for count, rounds in ((2, 500), (32, 40), (512, 4)):
+        total = 0.0
+        for _ in range(rounds):
+            x, y = torch.randn(2, count, dims)
+            y, other = rho * x + (1 - rho**2) ** 0.5 * y, torch.randn(count, dims)
+            # The best score is the logarithm of p(y | x) / p(y): a product of these, but for what depends on x alone.
+            query = torch.cat([rho * x / (1 - rho**2), torch.full_like(x, 0.5 - 0.5 / (1 - rho**2))], 1)
+            rows = torch.stack([torch.cat([z, z.square()], 1) for z in (other, y)], 1).unsqueeze(2)  # (B, 2, 1, 8)
+            logits, own = asked((2 * dims) ** 0.5 * query[:, None, None].expand(-1, 2, -1, -1), rows, 1)
+            total += math.log(2 * count) - torch.nn.functional.cross_entropy(logits, own).item()
+        bounds[count] = total / rounds
+    assert bounds[2] < math.log(4) and bounds[2] + 0.1 < bounds[32] < bounds[512] - 0.05
+    assert information - 0.2 < bounds[512] < information + 0.1
+
+
 def test_a_context_sees_no_row_below_it(tiny):
     torch.manual_seed(0)
     net = CPC(grid=5, depth=3, width=8).build(tiny())

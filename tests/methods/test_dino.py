@@ -73,6 +73,8 @@ WEAK = {
     "area": (0.6, 1.0),
     "colour": 0.2,
     "blurred": 0.0,
+    "blurred_second": None,
+    "solarised": 0.0,
 }
 
 
@@ -88,12 +90,62 @@ def test_it_learns_and_does_not_collapse(method, tokens, learn, batch):
     assert loss < most and metrics["evenness"] > 0.5 and metrics["entropy"] < 0.95
 
 
-def test_features_are_spread_where_that_is_asked_for(tiny, clips):
+def test_features_are_spread_by_the_logarithm_of_how_far_the_nearest_lies(tiny, clips):
     losses = []
     for weight in (0.0, 0.1):
         torch.manual_seed(0)
-        losses.append(DINO(**SMALL, spread=weight).build(tiny()).eval()(clips)[0].item())
-    assert losses[0] != losses[1]
+        net = DINO(**SMALL, spread=weight).build(tiny()).eval()
+        losses.append(net(clips)[0].item())
+    cost = 0.0
+    for view in net.crops(clips)[0].unbind(1):
+        features = F.normalize(net.trunk(view), dim=1)
+        for n, own in enumerate(features):
+            nearest = min((own - other).norm().item() for m, other in enumerate(features) if m != n)
+            cost -= math.log(nearest) / (2 * len(features))
+    assert losses[1] - losses[0] == pytest.approx(0.1 * cost, rel=1e-3)
+    near, far = torch.tensor([[1.0, 0], [1, 0], [0, 1]]), torch.tensor([[1.0, 0], [-1, 0], [0, 1]])
+    assert net.koleo(near) > 5 > 0 > net.koleo(far)
+    with pytest.raises(ValueError, match="a batch of one example has no others to spread from"):
+        net({"clips": clips["clips"][:1]})
+
+
+def test_prototypes_are_held_at_first_and_learn_then(tiny, clips):
+    torch.manual_seed(0)
+    net = DINO(**SMALL, held=0.2).build(tiny())
+    learned = []
+    for progress in (0.1, 0.3):
+        net.zero_grad()
+        net(clips)[0].backward()
+        learned.append(net.head.prototypes.grad.abs().sum().item() > 0)
+        assert net.head.layers[0].weight.grad.abs().sum() > 0
+        net.update(progress)
+    net.zero_grad()
+    net(clips)[0].backward()
+    learned.append(net.head.prototypes.grad.abs().sum().item() > 0)
+    assert learned == [False, False, True]
+    assert "head.held" in net.state_dict() and not DINO(**SMALL, held=0.0).build(tiny()).head.held
+
+
+def test_what_is_added_to_all_answers_is_gone_once_the_centre_knows_it(tiny):
+    torch.manual_seed(0)
+    teacher, student, added = torch.randn(2, 5, 16), torch.randn(2, 5, 16), 3 * torch.randn(16)
+    losses = []
+    for given in (teacher, teacher + added):
+        net = DINO(**SMALL, centre=0.5).build(tiny())
+        for _ in range(40):
+            loss = net.matched(list(given), list(student))
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_small_crops_are_blurred_in_a_share_of_their_own_and_the_second_large_one_is_solarised(tiny):
+    method = DINO(**SMALL, colour=0.0, small_blurred=0.0, solarised=1.0)
+    net = method.build(tiny())
+    large, small = net.crops({"clips": torch.full((4, 2, 1, 3, 16, 16), 0.8)})
+    assert torch.allclose(large[:, 0], torch.tensor(0.8), atol=1e-3)
+    assert torch.allclose(large[:, 1], torch.tensor(0.2), atol=1e-3)
+    assert all(torch.allclose(view, torch.tensor(0.8), atol=1e-3) for view in small)
+    assert DINO().blurring == (1.0, 0.1) and DINO().small_blurred == 0.5
 
 
 def test_hidden_patches_of_half_the_views_are_told_and_their_pixels_are_not_seen(tokens):
@@ -132,8 +184,15 @@ def test_entropy_of_one_and_of_even_shares():
 def test_what_cannot_be_is_said(tiny):
     with pytest.raises(ValueError, match="iBOT hides tokens, so its trunk must have tokens"):
         IBOT().build(tiny())
+    large_patches = ViT(width=12, depth=1, heads=2, patch=8, size=16).build()
+    with pytest.raises(ValueError, match=r"small crops of 7 pixels hold no token of 8 .* raise small_size"):
+        DINO(prototypes=4).build(large_patches)
+    DINO(prototypes=4, small=0).build(large_patches)
     with pytest.raises(ValueError, match="small is a count"):
         DINO(small=-1)
+    for wrong in ({"held": -0.1}, {"small_blurred": 2.0}):
+        with pytest.raises(ValueError, match="small_blurred and held are shares"):
+            DINO(**wrong)
 
 
 def test_panels_show_what_each_head_of_a_transformer_attends_to(tiny, clips):

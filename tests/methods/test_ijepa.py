@@ -42,6 +42,30 @@ def test_the_teacher_gets_no_gradient_and_its_tokens_are_the_target():
     assert "teacher.copies.0.trunk.embed.weight" in net.state_dict()
 
 
+def test_blocks_of_a_batch_are_of_one_size_and_lie_in_places_of_their_own():
+    torch.manual_seed(0)
+    sizes = set()
+    for _ in range(10):
+        _, targets = drawn(IJEPA(), 4, (1, 14, 14))
+        rows, columns = targets // 14, targets % 14
+        heights, widths = (1 + (x.amax(2) - x.amin(2)) for x in (rows, columns))
+        assert (heights == heights[0, 0]).all() and (widths == widths[0, 0]).all()
+        assert (heights * widths == targets.shape[2]).all()  # rectangles without holes
+        assert len(targets[..., 0].unique()) > 4
+        sizes.add((heights[0, 0].item(), widths[0, 0].item()))
+    assert len(sizes) > 3
+
+
+def test_a_teacher_that_makes_the_same_of_all_costs_nothing_and_shows_no_spread():
+    torch.manual_seed(0)
+    net = IJEPA(**SMALL).build(ViT(width=24, depth=1, heads=2, patch=4, size=24).build())
+    with torch.no_grad():
+        for parameter in (*net.teacher.copies[0].trunk.norm.parameters(), *net.leave[1].parameters()):
+            parameter.zero_()
+    loss, metrics = net({"clips": torch.randint(256, (3, 1, 3, 24, 24), dtype=torch.uint8)})
+    assert loss == 0 and metrics["spread"] == 0
+
+
 def test_pick_takes_tokens_by_their_places():
     tokens = torch.arange(10.0).view(1, 5, 2)
     assert pick(tokens, torch.tensor([[4, 0]])).tolist() == [[[8, 9], [0, 1]]]

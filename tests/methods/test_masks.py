@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from videossl.methods.dino import IBOT
 from videossl.methods.ijepa import IJEPA
 from videossl.methods.mae import MAE
 from videossl.methods.mask_feat import MaskFeat
@@ -73,6 +74,22 @@ def test_masks_hide_as_much_as_is_asked_for_and_as_their_kind_does(kind, ratio):
     seen = shown(hidden)
     assert seen.shape == (50, 128 - count[0]) and (seen.diff() > 0).all()
     assert not hidden.gather(1, seen).any()
+
+
+@pytest.mark.parametrize("kind", [MAE, SimMIM, MaskFeat, IJEPA, IBOT])
+def test_a_convolutional_trunk_is_refused_in_words(kind, tiny):
+    with pytest.raises(
+        ValueError, match=r"hides tokens, so its trunk must have tokens\(\): TinyTrunk has none, ViT does"
+    ):
+        kind().build(tiny())
+
+
+def test_what_a_masking_does_not_use_is_refused():
+    with pytest.raises(ValueError, match="a grid hides 3 of each 4 places"):
+        MAE(masking="grid", ratio=0.5)
+    for unused in ({"ratio": 0.5}, {"masking": "block"}):
+        with pytest.raises(ValueError, match="I-JEPA hides blocks"):
+            IJEPA(**unused)
 
 
 def test_random_masks_keep_exactly_what_the_paper_keeps():

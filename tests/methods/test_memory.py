@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from videossl.methods.deep_cluster import DeepCluster, paired
@@ -22,6 +23,17 @@ def pictures(count: int) -> list[dict]:
     coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
     images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
     return [{"frames": image[None], "name": f"{n:02}"} for n, image in enumerate(images)]
+
+
+class Given(nn.Module):
+    """Makes the same features of whatever it is shown."""
+
+    def __init__(self, z):
+        super().__init__()
+        self.z = nn.Parameter(z)
+
+    def forward(self, features):
+        return self.z
 
 
 LEARNERS = [
@@ -99,6 +111,25 @@ def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, 
         assert grads[{"whole": "together", "together": "whole"}[silent]].abs().max() > 0
 
 
+def test_pirl_remembers_the_picture_and_at_first_the_order_of_patches_matters(tiny, batch):
+    records = pictures(6)
+    torch.manual_seed(0)
+    method = PIRL(patches=2, out=8, momentum=0.0).prepare(records)
+    net, made = method.build(tiny()), {}
+    for name in ("whole", "together"):
+        getattr(net, name).register_forward_hook(
+            lambda module, given, result, name=name: made.setdefault(name, []).append(F.normalize(result, dim=1))
+        )
+    asked = batch(method, records)
+    net(asked)
+    remembered = net.memory.rows[asked["number"]]
+    assert torch.allclose(remembered, made["whole"][0], atol=1e-6)
+    assert not torch.allclose(remembered, made["together"][0], atol=1e-2)
+    parts = net.part(torch.randn(1, 4, 16))
+    one, other = (net.together(shown.flatten(1)) for shown in (parts, parts.flip(1)))
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
 def test_pirls_patches_are_all_of_the_picture_in_some_order(tiny):
     net = PIRL(patches=2, names=("a", "b")).build(tiny())
     clips = torch.arange(16.0 * 16).view(1, 1, 1, 16, 16)
@@ -120,6 +151,27 @@ def test_points_are_exchanged_for_the_nearest_in_all_and_each_keeps_one(tiny):
     net.eval().targets(z[[1, 0, 2]], torch.tensor([0, 3, 5]))
     assert net.own.tolist() == [3, 1, 2, 0, 4, 5]
     assert torch.equal(net.targets(net.points[[2]], torch.tensor([-1])), net.points[[2]])
+
+
+def test_no_exchange_makes_the_batch_farther_and_points_stay_one_for_each(tiny):
+    torch.manual_seed(0)
+    net = NAT(out=3, names=tuple("abcdefghijkl")).build(tiny())
+    assert torch.allclose(net.points.norm(dim=1), torch.ones(12))
+    for _ in range(20):
+        number = torch.randperm(12)[:5]
+        z = F.normalize(torch.randn(5, 3), dim=1)
+        before = (z - net.points[net.own[number]]).square().sum()
+        after = (z - net.targets(z, number)).square().sum()
+        assert after <= before + 1e-6 and after <= 4 * 5
+        assert sorted(net.own.tolist()) == list(range(12))
+
+
+def test_points_that_know_nothing_of_the_features_lie_at_a_squared_distance_of_2(tiny):
+    torch.manual_seed(0)
+    net = NAT(out=16, names=tuple(map(str, range(4000)))).build(tiny()).eval()
+    z = F.normalize(torch.randn(4000, 16), dim=1)
+    distance = (z - net.targets(z, torch.arange(4000))).square().sum(1)
+    assert distance.mean().item() == pytest.approx(2, abs=0.03) and distance.max() <= 4
 
 
 def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch):
@@ -183,6 +235,38 @@ def test_more_clusters_than_records_are_refused(tiny):
     assert DeepCluster().prepare(pictures(5)).build(tiny()).clusters == 2
 
 
+@pytest.mark.parametrize("method", LEARNERS, ids=lambda method: f"{type(method).__name__}")
+def test_a_batch_of_one_is_refused_in_words(method, tiny):
+    method = method.prepare(pictures(12)) if hasattr(method, "prepare") else method
+    with pytest.raises(ValueError, match=r"a batch of one example: .* give --batch 2 or more"):
+        method.build(tiny())({"clips": torch.rand(1, 2, 1, 3, 16, 16), "number": torch.zeros(1, dtype=torch.long)})
+
+
+@pytest.mark.parametrize("kind", ["semihard", "hardest", "all"])
+def test_triplets_of_alike_features_cost_the_margin_and_those_far_enough_teach_nothing(kind, tiny, batch):
+    asked = batch(Triplet(), pictures(5))
+    for z, expected in ((torch.ones(5, 2, 5), 0.3), (torch.eye(5)[:, None].repeat(1, 2, 1), 0.0)):
+        net = Triplet(negatives=kind, margin=0.3).build(tiny())
+        net.projector = Given(z)
+        loss, _ = net(asked)
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, abs=1e-6)
+        assert expected or net.projector.z.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", ["semihard", "hardest", "all"])
+def test_triplets_cost_the_same_however_features_are_turned(kind, tiny, batch):
+    torch.manual_seed(0)
+    net = Triplet(negatives=kind, margin=0.5, out=4).build(tiny()).eval()
+    asked = batch(net.method, pictures(5))
+    loss = net(asked)[0].item()
+    turn = torch.linalg.qr(torch.randn(4, 4))[0]
+    with torch.no_grad():
+        net.projector.weight.copy_(turn @ net.projector.weight)
+        net.projector.bias.copy_(turn @ net.projector.bias)
+    assert loss > 0 and net(asked)[0].item() == pytest.approx(loss, rel=1e-4)
+
+
 def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):
     records = pictures(5)
     for kind in ("semihard", "hardest", "all"):
@@ -207,3 +291,30 @@ def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):
             }
             costs += [max(0.0, 0.3 + own - d) for d in chosen[kind]]
         assert loss == pytest.approx(sum(costs) / len(costs), abs=1e-5)
+
+
+def test_labelled_triplets_take_the_farthest_of_a_label_and_the_nearest_of_another(tiny, batch):
+    records = [{**record, "label": n % 2} for n, record in enumerate(pictures(6))]
+    method = Triplet(negatives="hardest", labelled=True, margin=0.3)
+    net, asked = method.build(tiny()), batch(method, records)
+    labels = asked["label"].tolist()
+    assert sorted(labels) == [0, 0, 0, 1, 1, 1]
+    torch.manual_seed(0)
+    net.projector = Given(torch.randn(6, 2, 4))
+    one, other = F.normalize(net.projector.z.detach(), dim=2).unbind(1)
+    total = 0.0
+    for i in range(6):
+        distances = {j: (one[i] - other[j]).square().sum().item() for j in range(6)}
+        farthest = max(distance for j, distance in distances.items() if labels[j] == labels[i])
+        nearest = min(distance for j, distance in distances.items() if labels[j] != labels[i])
+        total += max(0.0, 0.3 + farthest - nearest) / 6
+    assert net(asked)[0].item() == pytest.approx(total, rel=1e-5) and total > 0.3
+    with pytest.raises(ValueError, match="a batch of one label has nothing to be told from"):
+        net({**asked, "label": torch.zeros(6, dtype=torch.long)})
+    with pytest.raises(ValueError, match='no "label", by which triplets are chosen'):
+        method.check(pictures(1)[0])
+
+
+def test_a_margin_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="margin is over 0"):
+        Triplet(margin=0.0)

@@ -3,8 +3,10 @@
 import copy
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from videossl.experiments.methods import questions
 from videossl.methods.dino import IBOT
@@ -27,10 +29,29 @@ def trunk_for(tiny, tokens):
     return lambda kind: (tokens if issubclass(kind, Masked | IBOT) else tiny)()
 
 
-@pytest.mark.parametrize("kind", questions())
-def test_every_method_runs_two_steps_and_workers_change_nothing(kind, counting, trunk_for):
+@pytest.fixture
+def asked(counting):
+    """`asked(kind)`: a method with its defaults, and videos that it can be asked of."""
     records = [{**coloured(counting(frames)), "name": f"counting{frames}"} for frames in (120, 150, 200)]
-    method = kind().prepare(records) if hasattr(kind, "prepare") else kind()
+    return lambda kind: (kind().prepare(records) if hasattr(kind, "prepare") else kind(), records)
+
+
+@pytest.mark.parametrize("kind", questions())
+def test_every_method_raises_reasons_names_its_metrics_and_shows_its_answers(kind, asked, trunk_for):
+    method, records = asked(kind)
+    assert [method.check(record) for record in records] == [None] * 3  # a reason is raised, and never returned
+    assert all(isinstance(name, str) and 0 < value <= 1 for name, value in method.chance.items())
+    if hasattr(method, "answers"):  # then a report shows them
+        example = method.sample(records[0], np.random.default_rng(0))
+        assert example["clips"].ndim == 5 and example["clips"].dtype == torch.uint8  # (K, T, C, H, W)
+        assert 0 <= example["answer"] < len(method.answers)
+        logits = method.build(trunk_for(kind)).eval().predict(default_collate([example]))
+        assert logits.shape == (1, len(method.answers))
+
+
+@pytest.mark.parametrize("kind", questions())
+def test_every_method_runs_two_steps_and_workers_change_nothing(kind, asked, trunk_for):
+    method, records = asked(kind)
     losses = {}
     for workers in (0, 2):
         torch.manual_seed(0)
@@ -42,9 +63,8 @@ def test_every_method_runs_two_steps_and_workers_change_nothing(kind, counting, 
 
 
 @pytest.mark.parametrize("kind", questions())
-def test_every_method_goes_on_where_it_was_stopped_to_the_same_losses(kind, counting, trunk_for):
-    records = [{**coloured(counting(frames)), "name": f"counting{frames}"} for frames in (120, 150, 200)]
-    method = kind().prepare(records) if hasattr(kind, "prepare") else kind()
+def test_every_method_goes_on_where_it_was_stopped_to_the_same_losses(kind, asked, trunk_for):
+    method, records = asked(kind)
 
     def run(seed: int, start: int, stop: int, states: tuple[dict, dict] | None = None) -> tuple[list[float], tuple]:
         torch.manual_seed(seed)

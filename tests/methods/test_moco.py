@@ -2,9 +2,21 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from videossl.methods.moco import MoCo
+
+
+class Same(nn.Module):
+    """The same vector for all."""
+
+    def __init__(self, vector):
+        super().__init__()
+        self.vector = vector
+
+    def forward(self, features):
+        return self.vector.expand(len(features), -1)
 
 
 @pytest.fixture
@@ -68,6 +80,31 @@ def test_version_3_has_both_directions_and_twice_the_temperature(tiny):
     rows = [[math.exp(q @ k / 0.2) for k in keys] for q in queries]
     by_hand = -sum(math.log(row[n] / sum(row)) for n, row in enumerate(rows)) / 6
     assert net.contrast(queries, keys).item() == pytest.approx(0.4 * by_hand, rel=1e-4)
+
+
+def test_version_3_leaves_a_transformers_patches_embedded_as_they_were_drawn(tokens, tiny, clips):
+    torch.manual_seed(0)
+    net = MoCo(version=3, hidden=8, out=5).build(tokens())
+    net(clips)[0].backward()
+    assert net.trunk.embed.weight.grad is None and net.trunk.embed.bias.grad is None
+    learning = [*net.trunk.blocks.parameters(), net.trunk.class_token]
+    assert all(parameter.grad is not None for parameter in learning)
+    for built, layers in ((net, 3), (MoCo(version=3, hidden=8, out=5).build(tiny()), 2)):
+        assert sum(isinstance(layer, nn.Linear) for layer in built.projector.layers) == layers
+        assert not list(built.projector.layers[-1].parameters())  # a norm without scale and shift
+
+
+@pytest.mark.parametrize("others", [1, 8, 64])
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_the_loss_reaches_from_all_keys_opposite_to_the_own_one_opposite(tiny, clips, others, temperature):
+    net = MoCo(queue=others, hidden=8, out=5, temperature=temperature).build(tiny()).eval()
+    towards = F.normalize(torch.ones(1, 5), dim=1)
+    net.projector = Same(towards)
+    for sign in (1, -1):  # of the own key; all others are its opposite
+        net.teacher.copies[1] = Same(sign * towards)
+        net.queue.copy_((-sign * towards).expand(others, 5))
+        expected = math.log1p(others * math.exp(-2 * sign / temperature))
+        assert net(clips)[0].item() == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 def test_what_cannot_be_is_said():

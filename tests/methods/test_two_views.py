@@ -17,7 +17,7 @@ from videossl.methods.swav import SwAV
 from videossl.methods.two_views import Teacher, TwoViews, augmented, found, rising, seen
 from videossl.methods.vicreg import VICReg
 
-WEAK = {"area": (0.5, 1.0), "colour": 0.2, "blurred": 0.0}
+WEAK = {"area": (0.5, 1.0), "colour": 0.2, "blurred": 0.0, "blurred_second": None, "solarised": 0.0}
 LEARNERS = {
     "SimCLR": SimCLR(hidden=32, out=16, temperature=0.2, **WEAK),
     "SimCLR, linear": SimCLR(head="linear", out=16, temperature=0.2, **WEAK),
@@ -80,6 +80,27 @@ def test_eval_mode_shows_the_same_views_each_time_and_leaves_the_generator_alone
     assert not torch.equal(one, seen(clips, TwoViews(), 8, training=True))
     with pytest.raises(ValueError, match="a batch of one example"):
         seen({"clips": clips["clips"][:1]}, TwoViews(), 8, training=True)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_batch_of_one_is_refused_in_words(name, tiny):
+    net = LEARNERS[name].build(tiny())
+    with pytest.raises(ValueError, match=r"a batch of one example: .* give --batch 2 or more"):
+        net({"clips": torch.rand(1, 2, 1, 3, 16, 16)})
+
+
+def test_second_views_are_blurred_more_seldom_and_solarised_where_that_is_asked_for():
+    method = TwoViews(area=(0.9, 1.0), colour=0.0, blurred=1.0, blurred_second=0.0, solarised=1.0)
+    bright = seen({"clips": torch.full((8, 2, 1, 3, 16, 16), 0.8)}, method, 16, training=True)
+    for view, expected in ((0, 0.8), (1, 0.2)):
+        assert torch.allclose(bright[:, view], torch.tensor(expected), atol=1e-3)
+    noise = torch.rand(20, 2, 1, 3, 112, 112) / 2  # nothing to solarise
+    rough = seen({"clips": noise}, method, 112, training=True).diff(dim=-1).abs().mean((0, 2, 3, 4, 5))
+    assert rough[0] < 0.9 * rough[1]
+    assert TwoViews(blurred=0.3).blurring == (0.3, 0.3) and method.blurring == (1.0, 0.0)
+    for wrong in ({"blurred": 1.5}, {"blurred_second": -0.1}, {"solarised": 2.0}):
+        with pytest.raises(ValueError, match="blurred and solarised are shares"):
+            TwoViews(**wrong)
 
 
 def test_frames_of_a_view_are_treated_alike_and_views_apart():

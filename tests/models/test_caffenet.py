@@ -51,6 +51,15 @@ def test_opns_80_pixels_leave_2_by_2_for_fc6():
         assert trunk(torch.rand(1, 1, 3, 80, 80)).shape == (1, 1024)
 
 
+@pytest.mark.parametrize("size", [23, 38, 39])
+def test_the_smallest_frames_leave_one_cell_for_fc6(size):
+    trunk = CaffeNet(size=size, widths=(4,)).build().eval()
+    assert trunk.dense[2].in_features == 256
+    with torch.no_grad():
+        one, other = trunk(torch.rand(2, 1, 3, size, size))
+    assert not torch.equal(one, other)
+
+
 def test_dropout_is_for_training_alone():
     trunk = CaffeNet(size=67, widths=(64,)).build()
     clips = torch.rand(4, 1, 3, 67, 67)

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -215,20 +216,19 @@ def test_a_damaged_note_is_named_with_a_way_on(tmp_path, content):
 
 
 def test_notes_and_lists_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    def full(path, text):
-        path.write_bytes(text.encode()[:5])
+    def full(handle):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "lists").mkdir()
     actions._write_lists(small(tmp_path / "lists"))
     before = contents(tmp_path / "lists")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(os, "fsync", full)
         for write, folder in ((partial(claim_for, version=actions.VERSION), "new"), (actions._write_lists, "lists")):
             with pytest.raises(OSError, match="No space left"):
                 write(small(tmp_path / folder))
     assert contents(tmp_path / "lists") == before and contents(tmp_path / "new") == {}
-    (tmp_path / "new" / "simulation.json.part").write_text("{")  # what is left when killed
+    (tmp_path / "new" / ".simulation.json.abc.part").write_text("{")  # what is left when killed
     claim_for(small(tmp_path / "new"), actions.VERSION)
     assert contents(tmp_path / "new").keys() == {"simulation.json"}
 

@@ -3,18 +3,22 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+import joblib
 import numpy as np
 import pytest
 
@@ -22,7 +26,8 @@ pytest.importorskip("pybullet")
 
 from videossl.datasets.interactions import interactions
 from videossl.datasets.shards import check, read_manifest
-from videossl.robot.collect import Collect, collect, episodes, make, shared_out
+from videossl.robot import outputs
+from videossl.robot.collect import DEATHS, VERSION, Collect, collect, episodes, make, scene_of, shared_out
 from videossl.robot.replay import Replay, plan_of, replay, verify
 from videossl.robot.tasks.grasp import Grasp
 from videossl.robot.tasks.identity import Identity
@@ -157,6 +162,24 @@ def test_the_papers_size_has_the_papers_counts():
     assert sum(shared_out(1001, {"a": 1, "b": 1, "c": 1}).values()) == 1001
 
 
+def test_seeds_of_scenes_are_so_long_that_no_two_are_the_same():
+    class Listens(NamedTuple):
+        task: str
+        seeds: list
+
+        def reset(self, seed):
+            self.seeds.append(seed)
+            return {}, {}
+
+    seeds = []
+    for task in ("grasp", "push"):
+        for seed in (0, 1):
+            for scene in range(2000):
+                scene_of(Listens(task, seeds), seed, scene)
+    assert len(set(seeds)) == len(seeds)
+    assert np.mean(seeds) == pytest.approx(2**63, rel=0.05) and max(seeds) < 2**64
+
+
 def test_another_configuration_is_refused_and_nothing_is_lost(whole):
     config, files = whole
     with pytest.raises(ValueError, match=r"was made with .*seed 0 \(now 1\)"):
@@ -168,13 +191,38 @@ def test_another_configuration_is_refused_and_nothing_is_lost(whole):
         Collect("grasp", config.out, episodes=0)
 
 
-def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
-    config = Collect("identity", tmp_path / "set", episodes=3000, size=24, workers=1)
+def test_what_another_version_made_is_refused_and_nothing_is_lost(whole, tmp_path):
+    config = replace(whole[0], out=tmp_path / "set")
+    shutil.copytree(whole[0].out, config.out)
+    note = config.out / "simulation.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"version": VERSION - 1}))
+    files = files_of(config.out)
+    with pytest.raises(ValueError, match=rf"was made with version {VERSION - 1} \(now {VERSION}\)"):
+        collect(config)
+    with pytest.raises(
+        ValueError, match=rf"made by version {VERSION - 1} with pybullet .*, but here are version {VERSION}"
+    ):
+        replay(Replay(config.out, "grasp"))
+    assert files_of(config.out) == files
+
+
+def test_what_cannot_be_collected_leaves_no_folder(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="objects is 'toys', but it is one of 'household', 'random_urdfs'"):
+        collect(Collect("grasp", tmp_path / "set", objects="toys", **TINY))
+    monkeypatch.setitem(sys.modules, "pybullet", None)
+    with pytest.raises(ImportError, match=r"no module pybullet, .* so use Python 3\.11"):
+        collect(Collect("grasp", tmp_path / "set", **TINY))
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_signal_leaves_whole_shards_and_one_line(tmp_path, number, workers):
+    config = Collect("identity", tmp_path / "set", episodes=3000, size=24, workers=workers)
     process = start(config.out, config, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list(config.out.glob("identity/0*.h5")) and time.monotonic() < deadline:
+    while len(list(config.out.glob("identity/0*.h5"))) < 2 * workers - 1 and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)  # to all, as Ctrl-C goes
     told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1 and re.fullmatch(
         r"videossl: interrupted: \d+ of 3000 episodes are in .*set, and the same command goes on\n", told
@@ -183,6 +231,34 @@ def test_sigterm_leaves_whole_shards_and_one_line(tmp_path):
     assert shards and all(check(path) for path in shards) and not list(config.out.rglob("*.part"))
     assert json.loads((config.out / "simulation.json").read_text())["episodes"] == 3000
     assert not (config.out / "manifest.json").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc that tells which processes are whose")
+def test_episodes_of_a_worker_that_dies_are_made_anew(whole, tmp_path):
+    config, files = whole
+    process = start(tmp_path / "set", replace(config, workers=2), stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("set/*/0*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = [n for told in Path(f"/proc/{process.pid}/task").glob("*/children") for n in told.read_text().split()]
+    workers = [int(n) for n in children if b"LokyProcess" in Path(f"/proc/{n}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    told = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 0 and "a worker died, killed or out of memory: its episodes are made anew" in told
+    assert files_of(tmp_path / "set") == files
+
+
+def test_workers_that_die_again_and_again_are_given_up(tmp_path, monkeypatch):
+    class Dies:
+        def __init__(self, *_, **__):
+            pass
+
+        def __call__(self, jobs):
+            raise BrokenProcessPool("killed")
+
+    monkeypatch.setattr(joblib, "Parallel", Dies)
+    with pytest.raises(ChildProcessError, match=rf"0 of 5 episodes are in .*set, but workers died {DEATHS} times"):
+        collect(Collect("grasp", tmp_path / "set", 5, **TINY))
 
 
 def test_workers_write_nothing_any_more_when_what_began_them_was_killed(tmp_path):
@@ -222,15 +298,17 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(whole, tmp_path):
 
 @pytest.mark.parametrize("name", ["simulation.json", "manifest.json"])
 def test_a_disk_that_is_full_at_a_note_is_said_and_gone_on_from(tmp_path, monkeypatch, name):
-    config, told = Collect("grasp", tmp_path / "set", 5, **TINY), Path.write_text
+    config, whole = Collect("grasp", tmp_path / "set", 5, **TINY), outputs.whole
 
-    def full(path, text):
-        if path.name.startswith(name):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return told(path, text)
+    @contextmanager
+    def full(path):
+        with whole(path) as file:
+            yield file
+            if path.name == name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
+        patched.setattr(outputs, "whole", full)
         with pytest.raises(OSError, match=r"No space left on device"):
             collect(config)
     assert not list(config.out.rglob("*.part")) and not (config.out / name).exists()

@@ -141,7 +141,7 @@ def test_the_folder_says_which_net_chose_and_goes_on_with_no_other(guided, tmp_p
     with pytest.raises(ValueError, match=rf"was made with policy '{digest}' \(now '{guide_of(other).digest}'\)"):
         collect(replace(guided, policy=other))
     with pytest.raises(ValueError, match=rf"was made with policy '{digest}' \(now None\)"):
-        collect(replace(guided, policy=None))
+        collect(replace(guided, policy=None, explore=None, points=None))
     assert bytes_of(guided.out) == before
 
 
@@ -169,3 +169,15 @@ def test_a_joint_run_guides_with_its_grasps_and_others_are_refused(tmp_path):
         Collect("push", tmp_path / "set", policy=poke)
     with pytest.raises(ValueError, match="explore is a share of 0 to 1"):
         Collect("grasp", tmp_path / "set", policy=poke, explore=2)
+
+
+@pytest.mark.parametrize("asked", [{"explore": 0.2}, {"points": 24}])
+def test_how_a_net_chooses_is_asked_for_with_a_net_alone_and_is_in_the_plan_then(guided, asked):
+    with pytest.raises(ValueError, match="they are of grasps that a net chooses, so give its run by --policy"):
+        Collect("grasp", guided.out, **asked)
+    plan = Collect("grasp", guided.out).plan
+    assert plan["explore"] is plan["points"] is None
+    assert Collect("grasp", guided.out, policy=guided.policy).plan == replace(guided, explore=0.2, points=24).plan | {
+        "episodes": 1000,
+        "size": 128,
+    }

@@ -244,6 +244,17 @@ def test_a_step_before_reset_is_refused():
         Grasp(size=16).step(np.zeros(3, np.float32))
 
 
+@pytest.mark.parametrize("options", [{}, {"restore": False}, {"objects_per_scene": 2}, {"renderer": "tiny"}])
+def test_what_was_closed_is_used_no_more(options):
+    env = Grasp(size=16, render_mode="rgb_array", **options)
+    env.reset(seed=0)
+    env.close()
+    env.close()  # once more is nothing
+    for use in (lambda: env.step(np.zeros(3, np.float32)), lambda: env.reset(seed=0), env.render):
+        with pytest.raises(RuntimeError, match="this environment was closed: make a new one"):
+            use()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
-from videossl.training.draws import Draws, cut, draw_window, loader
+from videossl.training.draws import Draws, askable, cut, draw_window, loader
 
 RECORDS = [{"frames": torch.full((9, 3, 4, 4), i, dtype=torch.uint8), "name": f"video{i}"} for i in range(7)]
 
@@ -241,6 +241,21 @@ def test_windows_are_drawn_evenly_among_those_that_can_be_asked():
     for n in range(40):
         shown = draws[n]["clips"][:, 0, 0, 0, 0].tolist()
         assert max(shown) - min(shown) < 12 and min(shown) > 20 - 12 and max(shown) < 31 + 12
+
+
+def test_records_that_can_be_asked_are_kept_in_order_and_the_others_counted_by_reason():
+    records = [{"frames": range(n), "name": f"{n} frames", "motion": np.ones(n - 1, np.float32)} for n in (12, 5, 9, 8)]
+    records.append({**records[0], "warning": "ends after 12 of 90 declared frames"})
+    kept, reasons = askable(records, ShuffleAndLearn(far=4, near=2).check)  # spans 9 frames
+    assert [record["name"] for record in kept] == ["12 frames", "9 frames"]
+    assert sorted(reasons.values()) == [1, 2] and any(reason.startswith("cut short or damaged") for reason in reasons)
+    assert askable([], ShuffleAndLearn().check) == ([], {})
+
+    def wrong(record):
+        raise TypeError("a bug of the method's")
+
+    with pytest.raises(TypeError):
+        askable(records, wrong)
 
 
 def test_a_record_of_which_no_window_can_be_asked_is_refused_in_words():

@@ -23,7 +23,9 @@ class Scores:
     and `neighbours` speak of these. A video that cannot be read is in `failed` and counts in no number.
     """
 
-    metrics: dict[str, float]  # shares, from 0 to 1, or what the protocol's `unit` says
+    # Shares, from 0 to 1, or what the protocol's `unit` says. "chance", or "chance NAME" for one metric, is what knowing
+    # nothing scores; tables leave out what tells how a score came about, such as "penalty" (BESIDE, experiments/results.py).
+    metrics: dict[str, float]
     tested: list[int]  # positions in the test list
     trained: int  # training videos used
     failed: dict[str, str]  # test video -> why it could not be read
@@ -53,7 +55,7 @@ class Judge(ABC):
     # what its numbers are: shares, shown in per cent; errors, the lower the better; or numbers of their own kinds
     unit: ClassVar[Literal["share", "error", "number"]] = "share"
     by_default: ClassVar[bool] = True  # whether it is asked where no protocol is named
-    views: Views  # of each video
+    views: Views  # a field: what is seen of each video, and recorded with the result
 
     def __init_subclass__(cls):
         if not hasattr(cls, "title"):
@@ -63,8 +65,8 @@ class Judge(ABC):
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """How well the encoder's trunk does on `test`, given the labels of `train`. The trunk stays as it is.
 
-        `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols;
-        `classified` makes scores of a classifier's answers.
+        `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols, and
+        `encoder.moments` those of clips that begin where you say; `classified` makes scores of a classifier's answers.
         """
 
 
@@ -133,7 +135,8 @@ def classified(
         classes: how many there are.
 
     Returns: metrics are "video_accuracy", "top5_accuracy" (the class is among the five that a video is most of; where
-        there are more than five), "clip_accuracy" (every clip of every video counts once), "chance" (guessing
+        there are more than five), "clip_accuracy" (every clip of every video counts once; left out where all clips of a
+        video count as one, see `Views.every`), "chance" (guessing
         one of the classes of the training videos, all alike) and "majority" (always answering the class with the most
         training videos; the lowest of them where several have).
     """
@@ -148,7 +151,7 @@ def classified(
         metrics={
             "video_accuracy": right,
             **({"top5_accuracy": top5} if classes > 5 else {}),
-            "clip_accuracy": (clips == truth[:, None]).double().mean().item(),
+            **({} if test.whole else {"clip_accuracy": (clips == truth[:, None]).double().mean().item()}),
             "chance": known.double().mean().item() / len(occur),
             "majority": (truth == majority).double().mean().item(),
         },

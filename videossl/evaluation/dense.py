@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import OPTIMIZERS
 from videossl.evaluation.propagation import resting
+from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
 from videossl.training.draws import Draws, Sample, loader
@@ -70,6 +72,62 @@ class Stages(nn.Module):
             return [maps.mean(2) for maps in self.trunk.stages(clips)]
 
 
+@dataclass(frozen=True)
+class Heads:
+    """How heads on a trunk's maps are trained, whatever they answer: fields of the protocols that train some."""
+
+    steps: int = 2000
+    batch: int = 16  # pictures in a step, over all devices
+    rate: float = 0.01  # at its peak after 1 % of linear warm-up, then it falls along a cosine
+    decay: float = 1e-4  # weight decay, of all parameters
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # SGD has a momentum of 0.9
+    frozen: bool = False  # the trunk stays as it is: only what is on it learns
+    # its length: frames that a picture stands still
+    views: Views = field(default_factory=lambda: Views(clips=1, crops=1))
+
+    def learn(
+        self, encoder: Encoder, build: Callable[[Trunk], Net], train: Sequence[dict], sample: Sample, seed: int
+    ) -> tuple[Net, dict[str, float]]:
+        """Train a net on a copy of the encoder's trunk, which stays as it is, and so do torch's random generators.
+
+        Args:
+            build: the net on the copy.
+            sample: of the net's examples.
+
+        Returns: the net, on the encoder's device, and "train_loss", the mean over the last tenth of the steps; nothing where
+            there are no steps.
+
+        Raises:
+            ValueError: that is no number.
+            ValueError or OSError: a picture cannot be read (a note names it).
+        """
+        fabric = encoder.fabric
+        rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+        with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            net = build(copy.deepcopy(encoder.trunk))
+            net.to(encoder.device)
+            weights = [w for w in net.parameters() if w.requires_grad]
+            updates = OPTIMIZERS[self.optimizer](weights, lr=self.rate, weight_decay=self.decay)
+            batches = loader(Draws(train, sample, seed), self.batch, workers=encoder.workers, rank=rank, world=world)
+            last = []
+            loop = fit(net, batches, updates, self.steps, cosine(self.rate), seed=seed, fabric=fabric)
+            for step, metrics in encoder.bar(loop, self.steps, "training heads"):
+                if step > 0.9 * self.steps:
+                    last.append(metrics["loss"])
+            if world > 1:  # each process has its own running statistics
+                net.load_state_dict(fabric.broadcast(net.state_dict()))
+        if not last:
+            return net, {}
+        loss = torch.stack(last).mean()
+        loss = (loss if fabric is None else fabric.all_reduce(loss)).item()
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss of the last steps is {loss}: give a lower rate, unless the trunk's own maps are so"
+            )
+        return net, {"train_loss": loss}
+
+
 def require(records: Sequence[dict], key: str, judge: str, what: str) -> None:
     """Raise a ValueError if there are no records, or one lacks `key`."""
     if len(records) == 0:
@@ -111,58 +169,6 @@ def first(record: dict, size: tuple[int, int] | None = None) -> Tensor:
             "give the data set a `size`, to which all are scaled"
         )
     return picture
-
-
-def learn(
-    encoder: Encoder,
-    build: Callable[[Trunk], Net],
-    train: Sequence[dict],
-    sample: Sample,
-    *,
-    steps: int,
-    batch: int,
-    rate: float,
-    decay: float,
-    optimizer: Literal["sgd", "adam", "adamw"],
-    seed: int,
-) -> tuple[Net, dict[str, float]]:
-    """Train a net on a copy of the encoder's trunk, which stays as it is, and so do torch's random generators.
-
-    Args:
-        build: the net on the copy.
-        sample: of the net's examples.
-        rate: learning rate after 1 % of linear warm-up; it falls along half a cosine.
-
-    Returns: the net, on the encoder's device, and "train_loss", the mean over the last tenth of the steps; nothing where there
-        are no steps.
-
-    Raises:
-        ValueError: that is no number.
-        ValueError or OSError: a picture cannot be read (a note names it).
-    """
-    fabric = encoder.fabric
-    rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
-    with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        net = build(copy.deepcopy(encoder.trunk))
-        net.to(encoder.device)
-        weights = [w for w in net.parameters() if w.requires_grad]
-        updates = OPTIMIZERS[optimizer](weights, lr=rate, weight_decay=decay)
-        batches = loader(Draws(train, sample, seed), batch, workers=encoder.workers, rank=rank, world=world)
-        last = []
-        loop = fit(net, batches, updates, steps, cosine(rate), seed=seed, fabric=fabric)
-        for step, metrics in encoder.bar(loop, steps, "training heads"):
-            if step > 0.9 * steps:
-                last.append(metrics["loss"])
-        if world > 1:  # each process has its own running statistics
-            net.load_state_dict(fabric.broadcast(net.state_dict()))
-    if not last:
-        return net, {}
-    loss = torch.stack(last).mean()
-    loss = (loss if fabric is None else fabric.all_reduce(loss)).item()
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss of the last steps is {loss}: give a lower rate, unless the trunk's own maps are so")
-    return net, {"train_loss": loss}
 
 
 def answers(

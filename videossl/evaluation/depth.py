@@ -5,8 +5,8 @@ Source: Eigen, Puhrsch, Fergus, "Depth Map Prediction from a Single Image using 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,16 +14,13 @@ from torch import Tensor
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Stages, answers, first, learn, picture_size, require
+from videossl.evaluation.dense import Stages, answers, first, picture_size, require
 from videossl.evaluation.features import Encoder
-from videossl.evaluation.segmentation import FCN
-from videossl.evaluation.views import Views
-from videossl.methods.base import Net
-from videossl.models.base import Trunk
+from videossl.evaluation.pixels import PixelNet, Pixelwise
 
 
 @dataclass(frozen=True)
-class Depth(Judge):
+class Depth(Pixelwise, Judge):
     """Train an FCN on a copy of the trunk to tell the logarithm of the depth, and tell that of test pictures.
 
     What is learned is the mean absolute difference of logarithms (the paper's loss takes off a part of what is the same in
@@ -31,27 +28,11 @@ class Depth(Judge):
     them (`--size`), and mirrored half of the time. Clip trunks see a picture stand still.
     """
 
-    steps: int = 2000
-    batch: int = 16  # pictures in a step, over all devices
-    rate: float = 0.01  # at its peak after 1 % of linear warm-up, then it falls along a cosine
-    decay: float = 1e-4  # weight decay, of all parameters
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # SGD has a momentum of 0.9
-    stages: int = 3  # resolutions of the trunk that answer, from the coarsest on
-    width: int = 256  # channels of the hidden layer
-    frozen: bool = False  # the trunk stays as it is: only what is on it learns
-    views: Views = field(
-        default_factory=lambda: Views(clips=1, crops=1)
-    )  # its length: frames that a picture stands still
-
     title: ClassVar[str] = "Depth"
     headlines = ("abs rel", "RMSE", "delta 1.25")
     draws = True
     needs = ("depth",)
     unit = "number"
-
-    def __post_init__(self):
-        if self.stages < 1:
-            raise ValueError(f"{self.stages} stages: the head stands on one of the trunk's at least")
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the new layers' first weights, the order of pictures, and which are mirrored.
@@ -69,17 +50,12 @@ class Depth(Judge):
             require(records, "depth", "depth", "depth")
         usual = usual_depth(train)
         size, views = picture_size(train), self.views.resolved(encoder.trunk)
-        net, metrics = learn(
+        net, metrics = self.learn(
             encoder,
             lambda trunk: DepthNet(Stages(trunk, views.length, size, self.frozen), self.stages, self.width, usual),
             train,
             Measure(size).sample,
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            decay=self.decay,
-            optimizer=self.optimizer,
-            seed=seed,
+            seed,
         )
 
         def ask(picture: Tensor, depth: Tensor) -> tuple[dict[str, float], dict[str, float]]:
@@ -160,21 +136,16 @@ class Measure:
         return {"picture": picture, "target": depth}
 
 
-class DepthNet(Net):
+class DepthNet(PixelNet):
     """The network of a `Depth`, which begins near the usual depth everywhere."""
 
     def __init__(self, maps: Stages, stages: int, width: int, usual: float):
-        super().__init__()
-        self.maps, self.usual = maps, float(np.log(usual))
-        self.head = FCN([shape[0] for shape in maps.shapes[-stages:]], width, 1)
-
-    @property
-    def trunk(self) -> Trunk:
-        return self.maps.trunk
+        super().__init__(maps, stages, width, 1)
+        self.usual = float(np.log(usual))
 
     def logarithms(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
         """(N, 3, H, W) floats in [0, 1] to (N, *size), log(metres)."""
-        return self.usual + self.head(self.maps(pictures), size)[:, 0].float()
+        return self.usual + self.scores(pictures, size)[:, 0].float()
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         target = batch["target"]

@@ -8,8 +8,8 @@ Learning", CVPR 2020, section 4.2, and github.com/facebookresearch/moco, detecti
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,9 +23,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from videossl import augment
 from videossl.evaluation.average_precision import Boxes, average_precision, rank, right
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Stages, answers, first, learn, names_of, picture_size, require
+from videossl.evaluation.dense import Heads, Stages, answers, first, names_of, picture_size, require
 from videossl.evaluation.features import Encoder
-from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
 
@@ -36,7 +35,7 @@ THRESHOLDS = np.arange(50, 100, 5) / 100  # COCO's, of overlaps
 
 
 @dataclass(frozen=True)
-class Detection(Judge):
+class Detection(Heads, Judge):
     """Train a Faster R-CNN on a copy of the trunk, and find the things in test pictures.
 
     A feature pyramid puts together all resolutions that the trunk has, of 4 to 32 pixels a cell, so it works for frame and
@@ -47,15 +46,8 @@ class Detection(Judge):
 
     steps: int = 4000
     batch: int = 8  # pictures in a step, over all devices
-    rate: float = 0.01  # at its peak after 1 % of linear warm-up, then it falls along a cosine
-    decay: float = 1e-4  # weight decay, of all parameters
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # SGD has a momentum of 0.9
     width: int = 256  # channels of the pyramid; the layers on what is cut out have four times as many
     regions: int = 128  # of each picture that its second half learns from; 512 are usual on GPUs
-    frozen: bool = False  # the trunk stays as it is: only what is on it learns
-    views: Views = field(
-        default_factory=lambda: Views(clips=1, crops=1)
-    )  # its length: frames that a picture stands still
 
     title: ClassVar[str] = "Detection"
     headlines = ("AP50", "AP50 11-point", "AP75", "AP")
@@ -86,17 +78,12 @@ class Detection(Judge):
             raise ValueError("detection needs things that are not difficult, but training or test pictures show none")
         size, views = picture_size(train), self.views.resolved(encoder.trunk)
         question = Locate(max(len(record["boxes"]) for record in train), size)
-        net, metrics = learn(
+        net, metrics = self.learn(
             encoder,
             lambda trunk: DetectionNet(trunk, len(names), views.length, size, self.width, self.regions, self.frozen),
             train,
             question.sample,
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            decay=self.decay,
-            optimizer=self.optimizer,
-            seed=seed,
+            seed,
         )
         found, failed = answers(
             encoder, net, test, lambda record: (first(record),), lambda picture: net.found(picture.to(encoder.device))

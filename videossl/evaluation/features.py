@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from videossl import augment
+from videossl.evaluation.kept import Kept
 from videossl.evaluation.views import Views, span
 from videossl.models.base import Trunk
 
@@ -30,6 +31,7 @@ class Features:
     labels: Tensor  # (N,) int64; -1 where a record has none
     kept: list[int]  # (N,) positions in the list of records
     failed: dict[str, str]  # name of a video that could not be read -> why; it is in none of the above
+    whole: bool = False  # what counts as a clip is all of a video's, see `Views.every`
 
     @property
     def videos(self) -> Tensor:
@@ -53,6 +55,7 @@ class Encoder:
         batch: int = 64,
         progress: bool | None = None,
         whole: Callable[[], nn.Module] | None = None,
+        kept: Kept | None = None,
     ):
         """Args:
         trunk: moved to Fabric's device, otherwise not changed.
@@ -61,9 +64,10 @@ class Encoder:
         batch: clips (each crop counts) that go through the trunk at once.
         progress: show a bar; None shows it on terminals.
         whole: gives the net that the trunk was trained in, for protocols that ask its heads; None where there is none.
+        kept: features of this trunk on disk, which are read, and to which new ones are added.
         """
         self.trunk = trunk if fabric is None else trunk.to(fabric.device)
-        self.fabric, self.workers, self.batch, self.whole = fabric, workers, batch, whole
+        self.fabric, self.workers, self.batch, self.whole, self.kept = fabric, workers, batch, whole, kept
         self.console = Console(stderr=True)
         self.progress = self.console.is_terminal if progress is None else progress
         # Views -> id of a record -> the record, so that its id stays its own, and its features or why there are none.
@@ -89,14 +93,16 @@ class Encoder:
         Where all records are images, videos of one frame, that is seen in one clip: more would be the same.
 
         Raises:
-            ValueError: none of the videos can be read.
+            ValueError: none of the videos can be read, or a feature is not finite.
         """
         views = views.resolved(self.trunk)
         if all(len(record["frames"]) == 1 for record in records):
             views = replace(views, clips=1, every=None)
         known = self._known.setdefault(views, {})
         new = {id(record): record for record in records if id(record) not in known}
-        known |= self._encode(list(new.values()), views)
+        known |= self._read(list(new.values()), views)
+        fresh = [record for key, record in new.items() if key not in known]
+        known |= self._encode(fresh, views)
 
         found = [known[id(record)][1] for record in records]
         kept = [n for n, item in enumerate(found) if isinstance(item, Tensor)]
@@ -104,8 +110,16 @@ class Encoder:
         if not kept:
             reasons = "".join(f"; {name}: {why}" for name, why in list(failed.items())[:3])
             raise ValueError(f"none of {len(records)} videos can be read{reasons}")
+        values = torch.stack([found[n] for n in kept])
+        if not values.isfinite().all():
+            bad = [records[n]["name"] for n in kept if not found[n].isfinite().all()]
+            raise ValueError(
+                f"features of {bad[0]} are not finite ({len(bad)} of {len(kept)} videos): the trunk has gone astray. "
+                "Train it at a lower rate, or take another --precision"
+            )
+        self._keep({id(record): known[id(record)] for record in fresh}, views)
         labels = torch.tensor([int(records[n].get("label", -1)) for n in kept])
-        return Features(torch.stack([found[n] for n in kept]), labels, kept, failed)
+        return Features(values, labels, kept, failed, whole=views.every is not None)
 
     def moments(
         self, records: Sequence[dict], starts: Sequence[np.ndarray], views: Views
@@ -142,6 +156,28 @@ class Encoder:
             rows = [values[n] for n in mine if not lost]
             features.append(None if lost else torch.stack(rows) if rows else found.values[:0, 0])
         return features, failed
+
+    def _read(self, records: list[dict], views: Views) -> dict[int, tuple[dict, Tensor]]:
+        """Id of a record -> the record and its features, of those whose features are on disk; the first process reads."""
+        if self.kept is None or not records:
+            return {}
+        first = self.fabric is None or self.fabric.is_global_zero
+        stored = self.kept.read(views) if first else {}
+        if self.fabric is not None and self.fabric.world_size > 1:
+            stored = self.fabric.broadcast(stored)
+        named = [(record, self.kept.name(record)) for record in records]
+        return {id(record): (record, stored[name]) for record, name in named if name in stored}
+
+    def _keep(self, found: dict[int, tuple[dict, Tensor | str]], views: Views) -> None:
+        """Put on disk what `_encode` found; the first process writes. What could not be read is tried again next time."""
+        if self.kept is None or not (self.fabric is None or self.fabric.is_global_zero):
+            return
+        named = ((self.kept.name(record), item) for record, item in found.values() if isinstance(item, Tensor))
+        features = {
+            name: item.clone() for name, item in named if name is not None
+        }  # of parts of a batch: no more of it
+        if features:
+            self.kept.add(views, features)
 
     def _encode(self, records: list[dict], views: Views) -> dict[int, tuple[dict, Tensor | str]]:
         """Id of a record -> the record, (V, D) features or why there are none.

@@ -73,7 +73,8 @@ class FineTune(Judge):
         Returns: metrics are those of `classified`, and "train_loss": the mean cross entropy over the last epoch.
 
         Raises:
-            ValueError: a label is missing, a class has fewer videos than `labels`, or no group can be held out.
+            ValueError: a label is missing, a class has fewer videos than `labels`, no group can be held out, or the loss
+                is not finite any more.
             ValueError or OSError: a training video cannot be read (a note names it): leave it out.
         """
         for records in (train, test):
@@ -132,7 +133,10 @@ class FineTune(Judge):
         if not last:
             return net, None
         loss = torch.stack(last).mean()
-        return net, (loss if fabric is None else fabric.all_reduce(loss)).item()
+        loss = (loss if fabric is None else fabric.all_reduce(loss)).item()
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss of the last epoch is {loss}: give a lower rate, or another trunk")
+        return net, loss
 
 
 def accuracy(net: "ActionNet", encoder: Encoder, records: Sequence[dict], views: Views) -> float:

@@ -53,13 +53,13 @@ class LayerProbe(Judge):
         views = self.views.resolved(trunk)
         every = Encoder(layers, encoder.fabric, encoder.workers, encoder.batch, encoder.progress)
         probe = LinearProbe(self.labels, self.penalty, self.steps, views)
-        metrics, scores = {}, None
+        metrics, intervals, scores = {}, {}, None
         for name in layers.names:
             learned = probe.learn(every, train, test, seed, layers.part(name))
             scores = learned.ask(every, test)
-            metrics[name] = scores.metrics["video_accuracy"]
+            metrics[name], intervals[name] = scores.metrics["video_accuracy"], scores.intervals["video_accuracy"]
         beside = {name: scores.metrics[name] for name in ("chance", "majority")}
-        return replace(scores, metrics=metrics | beside, predictions=None, confusion=None)
+        return replace(scores, metrics=metrics | beside, intervals=intervals, predictions=None, confusion=None)
 
 
 class Layers(nn.Module):

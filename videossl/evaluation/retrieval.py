@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videossl.evaluation.base import Judge, Scores
+from videossl.evaluation.base import Judge, Scores, interval
 from videossl.evaluation.features import Encoder, Features, nearest
 from videossl.evaluation.layers import Layers
 from videossl.evaluation.views import Views
@@ -85,6 +85,7 @@ class Retrieval(Judge):
             trained=m,
             failed=asked.failed,
             train_failed=gallery.failed,
+            intervals={f"R@{k}": interval(metrics[f"R@{k}"], len(asked.kept)) for k in self.ks},
             neighbours=[[gallery.kept[i] for i in row] for row in index.tolist()],
         )
 

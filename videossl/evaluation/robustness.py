@@ -96,16 +96,17 @@ class Robustness(Judge):
             damages |= {name: (damage, 1) for name, damage in IN_TIME.items()}
         learned = probe.learn(encoder, train, test, seed)
         clean = learned.ask(encoder, test)
-        found = {"clean": clean.metrics["video_accuracy"]}
+        found, intervals = {"clean": clean.metrics["video_accuracy"]}, {"clean": clean.intervals["video_accuracy"]}
         for name, damage in damages.items():
             trunk = Damaged(encoder.trunk, *damage)
             damaged = Encoder(trunk, encoder.fabric, encoder.workers, encoder.batch, encoder.progress)
-            found[name] = learned.ask(damaged, test).metrics["video_accuracy"]
+            scores = learned.ask(damaged, test)
+            found[name], intervals[name] = scores.metrics["video_accuracy"], scores.intervals["video_accuracy"]
         pictures = [value for name, value in found.items() if name.split()[0] in IN_PICTURES]
         if found["clean"]:
             found["drop"] = 1 - fmean(pictures) / found["clean"]
         beside = {name: clean.metrics[name] for name in ("chance", "majority")}
-        return replace(clean, metrics=found | beside, predictions=None, confusion=None)
+        return replace(clean, metrics=found | beside, intervals=intervals, predictions=None, confusion=None)
 
 
 class Damaged(nn.Module):

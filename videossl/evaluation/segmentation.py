@@ -1,59 +1,39 @@
 """Segmentation: a fully convolutional head learns to tell of which class each pixel is, on the trunk's maps.
 
-Sources: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 4.2 (coarse
-scores, enlarged, are added to finer ones); one hidden layer of 256 channels with batch norm: He et al., "Momentum Contrast
-for Unsupervised Visual Representation Learning", CVPR 2020, section 4.2 (it has two, from memory).
+Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Stages, answers, first, learn, names_of, picture_size, require
+from videossl.evaluation.dense import Stages, answers, first, names_of, picture_size, require
 from videossl.evaluation.features import Encoder
-from videossl.evaluation.views import Views
-from videossl.methods.base import Net
-from videossl.models.base import Trunk
+from videossl.evaluation.pixels import PixelNet, Pixelwise
 
 VOID = 255  # in masks: pixels that count nowhere
 
 
 @dataclass(frozen=True)
-class Segmentation(Judge):
+class Segmentation(Pixelwise, Judge):
     """Train an FCN on a copy of the trunk, and tell the class of each pixel of test pictures.
 
     Pictures are seen whole, as large as the data set was asked to make them (`--size`), and mirrored half of the time. Answers
     are enlarged to the size of the masks, which are not scaled. Clip trunks see a picture stand still.
     """
 
-    steps: int = 2000
-    batch: int = 16  # pictures in a step, over all devices
-    rate: float = 0.01  # at its peak after 1 % of linear warm-up, then it falls along a cosine
-    decay: float = 1e-4  # weight decay, of all parameters
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # SGD has a momentum of 0.9
-    stages: int = 3  # resolutions of the trunk that are scored, from the coarsest on: of ResNet 1 is FCN-32s, 3 FCN-8s
-    width: int = 256  # channels of the hidden layer
-    frozen: bool = False  # the trunk stays as it is: only what is on it learns
-    views: Views = field(
-        default_factory=lambda: Views(clips=1, crops=1)
-    )  # its length: frames that a picture stands still
-
     title: ClassVar[str] = "Segmentation"
     headlines = ("mIoU", "pixel accuracy")
     draws = True
     needs = ("segmentation",)
-
-    def __post_init__(self):
-        if self.stages < 1:
-            raise ValueError(f"{self.stages} stages: the head stands on one of the trunk's at least")
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the new layers' first weights, the order of pictures, and which are mirrored.
@@ -81,19 +61,14 @@ class Segmentation(Judge):
                 f"segmentation cannot be learned of {', '.join(unknown)}: test masks show some, but training masks none"
             )
         size, views = picture_size(train), self.views.resolved(encoder.trunk)
-        net, metrics = learn(
+        net, metrics = self.learn(
             encoder,
             lambda trunk: SegmentationNet(
                 Stages(trunk, views.length, size, self.frozen), self.stages, self.width, len(names)
             ),
             train,
             Paint(size).sample,
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            decay=self.decay,
-            optimizer=self.optimizer,
-            seed=seed,
+            seed,
         )
 
         def ask(picture: Tensor, mask: Tensor) -> np.ndarray:
@@ -178,58 +153,11 @@ class Paint:
         return {"picture": picture, "target": mask}
 
 
-class SegmentationNet(Net):
+class SegmentationNet(PixelNet):
     """The network of a `Segmentation`."""
-
-    def __init__(self, maps: Stages, stages: int, width: int, classes: int):
-        super().__init__()
-        self.maps = maps
-        self.head = FCN([shape[0] for shape in maps.shapes[-stages:]], width, classes)
-
-    @property
-    def trunk(self) -> Trunk:
-        return self.maps.trunk
-
-    def scores(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
-        """(N, 3, H, W) floats in [0, 1] to (N, classes, *size)."""
-        return self.head(self.maps(pictures), size)
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         target = batch["target"].long()
         scores = self.scores(augment.pixels(batch["picture"]), tuple(target.shape[1:]))
         loss = F.cross_entropy(scores, target, ignore_index=VOID, reduction="sum")
         return loss / (target != VOID).sum().clamp(min=1), {}
-
-
-class FCN(nn.Module):
-    """A score of each pixel, from the last of several stages' maps: each is scored by itself, and coarse scores, enlarged, are
-    added to finer ones."""
-
-    def __init__(self, channels: Sequence[int], width: int, outputs: int):
-        """Args:
-        channels: of the stages that are scored, the finest first.
-        width: channels of the hidden layer.
-        """
-        super().__init__()
-        self.scores = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(count, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(True),
-                nn.Conv2d(width, outputs, 1),
-            )
-            for count in channels
-        )
-
-    def forward(self, stages: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Maps (N, channels, h, w), the finest first, to (N, outputs, *size)."""
-        total = None
-        for maps, score in zip(reversed(stages), reversed(self.scores), strict=False):  # finer ones are not scored
-            found = score(maps)
-            total = found if total is None else found + enlarged(total, tuple(found.shape[2:]))
-        return enlarged(total, size)
-
-
-def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (N, C, h, w) in another size, interpolated."""
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -22,6 +22,9 @@ class BYOL(TwoViews):
     momentum: float = 0.996  # of the teacher, rising to 1; a short run wants less
     hidden: int = 4096
     out: int = 256
+    blurred: float = 1.0
+    blurred_second: float | None = 0.1
+    solarised: float = 0.2
 
     def build(self, trunk):
         return BYOLNet(trunk, self)

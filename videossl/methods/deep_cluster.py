@@ -24,7 +24,8 @@ class DeepCluster(Remembered):
     """k-means over unit vectors of all records, once as many examples were seen as there are records.
 
     Clusters count alike, however large: where the paper draws as many records from each, records are weighted. Until
-    there are clusters, random centres stand in for theirs.
+    there are clusters, random centres stand in for theirs. The paper's first version shows edges alone (a fixed Sobel
+    filter), and whitens features by principal components before it finds clusters; its second does neither, nor do we.
 
     `pairs` asks another question of the clusters: the two views' features are to be alike if they are of one cluster, and
     unlike if not, over all pairs of the batch, both kinds weighted alike.

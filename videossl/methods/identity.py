@@ -42,7 +42,8 @@ class Identity:
         """Raise a ValueError if the record is no pair."""
         if "same" not in record or len(record["frames"]) < 2:
             raise ValueError(
-                'no pair: two pictures and "same" are needed (`videossl collect identity`, --dataset interactions)'
+                'no pair: two pictures and "same" are needed (`videossl collect identity`, --dataset interactions; or '
+                "pushes, --dataset pushed_pairs)"
             )
 
     def sample(self, record, rng):

@@ -23,7 +23,11 @@ TRIES = 50  # to draw blocks that leave something to be seen: coarse grids are s
 
 @dataclass(frozen=True)
 class IJEPA(Masked):
-    """Blocks differ by clip in their places, and are of one size for all of a batch. `masking` and `ratio` are not used."""
+    """Blocks differ by clip in their places, and are of one size for all of a batch.
+
+    Where we leave the papers: a context has one place at least, not ten, as our grids are coarse; and of clips the error is
+    I-JEPA's (smooth 1-norm; V-JEPA: 1-norm), and `blocks` are of one `scale` (V-JEPA: 8 of 0.15 and 2 of 0.7).
+    """
 
     blocks: int = 4  # to predict
     scale: tuple[float, float] = (0.15, 0.2)  # of a block, as shares of the picture
@@ -39,6 +43,10 @@ class IJEPA(Masked):
         super().__post_init__()
         if self.width % self.heads or self.width < 6 or self.blocks < 1:
             raise ValueError(f"the predictor's width, {self.width}, should be a multiple of its {self.heads} heads")
+        if self.masking != "random" or self.ratio != 0.75:
+            raise ValueError(
+                "I-JEPA hides blocks: set blocks, scale and aspect, and leave masking and ratio as they are"
+            )
 
     def build(self, trunk):
         return IJEPANet(transformer(trunk, "I-JEPA"), self)

@@ -16,7 +16,10 @@ from videossl.methods.two_views import seen
 
 @dataclass(frozen=True)
 class InstanceDiscrimination(Remembered):
-    """The whole softmax over all records; the paper estimates it from 4,096 of them where there are millions."""
+    """The whole softmax over all records; the paper estimates it from 4,096 of them where there are millions.
+
+    So its proximal term, which steadies that estimate, is left out.
+    """
 
     temperature: float = 0.07
     momentum: float = 0.5  # of what is remembered of a record, when it is seen again

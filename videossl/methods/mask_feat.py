@@ -15,7 +15,10 @@ from videossl.models.vit import transformer
 
 @dataclass(frozen=True)
 class MaskFeat(Masked):
-    """Each place's histograms of 2 x 2 cells, of every colour, by one linear layer; a tubelet's are those of its middle."""
+    """Each place's histograms of 2 x 2 cells, of every colour, by one linear layer; a tubelet's are those of its middle.
+
+    Of clips, blocks reach over all of their time (the paper: cubes in space and time).
+    """
 
     masking: Kind = "block"
     ratio: float = 0.4

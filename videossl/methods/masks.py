@@ -38,6 +38,10 @@ class Masked:
     def __post_init__(self):
         if not 0 < self.ratio < 1 or self.length < 1 or self.stride < 1:
             raise ValueError(f"ratio is a share between 0 and 1, length and stride are counts from 1, but got {self}")
+        if self.masking == "grid" and self.ratio != 0.75:
+            raise ValueError(
+                f"a grid hides 3 of each 4 places: give ratio 0.75, or another masking than grid, not {self}"
+            )
 
     def check(self, record):
         """Raise a ValueError if the record is too short."""
@@ -71,7 +75,7 @@ def masks(kind: Kind, ratio: float, count: int, grid: Grid) -> Tensor:
         kind: "random" places; "block", rectangles (the same at all times), added until there are enough and the last one
             cut; "tube", random places, the same at all times; "grid", all but the first of each 2 x 2 (3 of 4, whatever
             `ratio`).
-        ratio: share that is hidden, rounded down to whole places but at least 1 shown and 1 hidden.
+        ratio: share that is hidden; what is shown is rounded down to whole places, but at least 1 is shown and 1 hidden.
 
     Raises:
         ValueError: the grid has fewer than two places.

@@ -70,9 +70,8 @@ class Memory(nn.Module):
         """
         known = number >= 0
         own = torch.where(known[:, None], self.rows[number], own.detach())
-        others = (z @ self.rows.clone().T).masked_fill(
-            F.one_hot(number.clamp(min=0), len(self.rows)).bool() & known[:, None], -torch.inf
-        )
+        others, place = z @ self.rows.clone().T, number.clamp(min=0)[:, None]
+        others = others.scatter(1, place, others.gather(1, place).masked_fill(known[:, None], -torch.inf))
         logits = torch.cat([(z * own).sum(1, keepdim=True), others], 1) / temperature
         answer = torch.zeros(len(z), dtype=torch.long, device=z.device)
         return F.cross_entropy(logits, answer), (logits.argmax(1) == 0).float().mean()

@@ -25,6 +25,7 @@ class MoCo(TwoViews):
     """A query is compared with the other view's key and with a queue of keys, which a slowly following teacher made.
 
     Keys' batch norms are computed over the batch as it is: with several devices the original shuffles it between them.
+    Version 1 does without blur; version 3 has `blurred` 1, `blurred_second` 0.1 and `solarised` 0.2.
     """
 
     version: Literal[1, 2, 3] = 2
@@ -82,12 +83,21 @@ class MoCoNet(Net):
 
 
 class MoCoV3Net(Net):
-    """Version 3: keys of the batch, in both directions. Metrics: see `found`."""
+    """Version 3: keys of the batch, in both directions. Metrics: see `found`.
+
+    A transformer's patches are embedded as they were drawn, which is not trained: that keeps learning steady (section 4.2);
+    and its projector has three layers, those of other trunks two, as in the release (github.com/facebookresearch/moco-v3).
+    """
 
     def __init__(self, trunk, method):
         super().__init__()
         self.trunk, self.method = trunk, method
-        self.projector = MoCoProjectionHead(trunk.dim, method.hidden, method.out, batch_norm=True)
+        transformer = hasattr(trunk, "tokens")
+        if transformer:
+            trunk.embed.requires_grad_(False)
+        layers = 3 if transformer else 2
+        self.projector = MoCoProjectionHead(trunk.dim, method.hidden, method.out, layers, batch_norm=True)
+        self.projector.layers[-1] = nn.BatchNorm1d(method.out, affine=False)
         self.predictor = BYOLPredictionHead(method.out, method.hidden, method.out)
         self.teacher = Teacher(trunk, self.projector)
 

@@ -31,7 +31,7 @@ class PatchPosition:
     is; against that each patch shows one colour ("drop"), or none of that axis ("project").
 
     Where we leave the paper: patches are a share of the picture, and scaled to what the trunk sees; one pair is drawn
-    from a picture at a time, not all neighbours of four grids.
+    from a picture at a time, not all neighbours of four grids; batch norms have a scale and a shift.
     """
 
     patch: float = 0.2  # side, as a share of the picture's shorter side (96 pixels, of some 390 to 670)

@@ -18,7 +18,10 @@ from videossl.methods.two_views import seen
 
 @dataclass(frozen=True)
 class PIRL(Remembered):
-    """The whole softmax over what is remembered of all records; the paper takes 32,000 of them."""
+    """The whole softmax over what is remembered of all records; the paper takes 32,000 of them.
+
+    Patches lie side by side, and are shuffled anew each time; the release leaves jigsaw's gaps between them.
+    """
 
     patches: int = 3  # along each side of a picture
     balance: float = 0.5  # weight of the patches' loss; the rest is the picture's

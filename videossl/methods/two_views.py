@@ -33,13 +33,20 @@ class TwoViews:
     apart: int = 0  # frames from the start of one view to that of the other, at most
     area: tuple[float, float] = (0.2, 1.0)  # of the random crop, as shares of the frame
     colour: float = 0.5  # strength of colour jitter, from 0; 1 is SimCLR's on ImageNet
-    blurred: float = 0.5  # share of views that are blurred
+    blurred: float = 0.5  # share of first views that are blurred
+    blurred_second: float | None = None  # the same of second views; None: as of first ones
+    solarised: float = 0.0  # share of second views that are solarised
 
     def __post_init__(self):
         if self.length < 1 or self.stride < 1 or self.apart < 0:
             raise ValueError(f"length and stride are counts from 1, apart is one from 0, but got {self}")
-        if self.colour < 0 or not 0 <= self.blurred <= 1:
-            raise ValueError(f"colour is a strength from 0 and blurred a share, but got {self}")
+        if self.colour < 0 or not all(0 <= share <= 1 for share in (*self.blurring, self.solarised)):
+            raise ValueError(f"colour is a strength from 0, blurred and solarised are shares, but got {self}")
+
+    @property
+    def blurring(self) -> tuple[float, float]:
+        """Shares of first and of second views that are blurred."""
+        return self.blurred, self.blurred if self.blurred_second is None else self.blurred_second
 
     @property
     def chance(self) -> dict[str, float]:
@@ -77,16 +84,28 @@ def seen(batch: dict, method: TwoViews, size: int, training: bool) -> Tensor:
     with torch.random.fork_rng(devices=[], enabled=not training):
         if not training:
             torch.manual_seed(0)
-        return augmented(clips, size, method.area, method.colour, method.blurred)
+        return two(clips, size, method)
 
 
-def augmented(clips: Tensor, size: int, area: tuple[float, float], colour: float, blurred: float) -> Tensor:
-    """SimCLR's augmentations, a draw for each leading index: (..., T, C, H, W) to (..., T, C, size, size)."""
+def two(clips: Tensor, size: int, method: TwoViews) -> Tensor:
+    """Both views, of which the second may be blurred more seldom, and solarised: (B, 2, T, C, H, W) to its `size`."""
+    views = augmented(clips, size, method.area, method.colour, torch.tensor(method.blurring))
+    if method.solarised:
+        views = torch.stack([views[:, 0], augment.solarise(views[:, 1], method.solarised)], 1)
+    return views
+
+
+def augmented(clips: Tensor, size: int, area: tuple[float, float], colour: float, blurred: float | Tensor) -> Tensor:
+    """SimCLR's augmentations, a draw for each leading index: (..., T, C, H, W) to (..., T, C, size, size).
+
+    Args:
+        blurred: share that is blurred; a tensor says it for each index, or for those of the last leading dimension.
+    """
     clips = augment.flip(augment.crop(clips, size, area))
     if colour:
         clips = augment.colour(clips, 0.8 * colour, 0.8 * colour, 0.8 * colour, min(0.2 * colour, 0.5))
     clips = augment.grey(clips)
-    if blurred:
+    if torch.as_tensor(blurred).any():
         clips = augment.blur(clips, (0.1 * size / 224, 2.0 * size / 224), blurred)
     return clips
 

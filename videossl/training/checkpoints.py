@@ -86,7 +86,7 @@ def save(path: Path, **content: Any) -> None:
     write(path, buffer.getvalue())
 
 
-def load(path: Path) -> dict:
+def load(path: str | Path) -> dict:
     """Read a checkpoint; states are on the CPU.
 
     Args:
@@ -126,7 +126,7 @@ def load_net(path: Path) -> tuple[Any, Net]:
     return method, net.eval()
 
 
-def load_trunk(path: Path) -> Trunk:
+def load_trunk(path: str | Path) -> Trunk:
     """The trunk that a run trained, with its weights, in eval mode; a file that the run began with is not needed."""
     content = load(path)
     trunk = untrained(restore(content["trunk"])).build()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
@@ -85,6 +86,28 @@ class Draws(Dataset):
             order = np.random.default_rng([self.seed, epoch, len(self.records)]).permutation(len(self.records))
             self._epoch, self._order = epoch, order
         return int(self._order[position])
+
+
+def askable(records: Sequence[dict], check: Check) -> tuple[list[dict], Counter[str]]:
+    """The records that a method can be asked of, whole files alone, and why it cannot be asked of the others.
+
+    Of files that are cut short or damaged nothing is learned, not even from what of them can be read.
+
+    Args:
+        check: a method's `check(record)`.
+
+    Returns: (records, reason -> how many are left out for it).
+    """
+    kept, reasons = [], Counter()
+    for record in records:
+        try:
+            if "warning" in record:
+                raise ValueError("cut short or damaged (`videossl index` names them)")
+            check(record)
+            kept.append(record)
+        except ValueError as error:
+            reasons[str(error)] += 1
+    return kept, reasons
 
 
 def draw_window(record: dict, window: int | None, rng: np.random.Generator, check: Check | None = None) -> range:
