@@ -28,7 +28,7 @@ def squares(count: int, seed: int = 0) -> list[dict]:
 def test_it_learns_words_and_names_classes_it_was_not_told(learn, batch, tiny):
     records = squares(96)
     method = CLIP(**SMALL, area=(0.9, 1.0)).prepare(records)
-    net = learn(method, records, tiny(), 80)
+    net = learn(method, records, tiny(), 160)
     metrics = net(batch(method, squares(48, seed=1)))[1]
     assert metrics["accuracy"] > 0.6 > 0.3 > metrics["guessing"]
     views = Views(clips=1, crops=1)
