@@ -208,17 +208,22 @@ def gather(
                 f"Run `{again}` again"
             )
     if not records:
-        bad = [f"{name} {why}" for name, why in missing.items() if why != "not there"]
-        listed = f"{next(iter(missing))}, ..." if missing else ""
-        way = "bring them back, or give another folder"
-        if not missing.keys() <= videos.keys():
-            way = "give the folder and the lists of one data set"
-        raise ValueError(
-            f"{root} holds none of the {len(missing)} videos listed ({listed}): {len(missing) - len(bad)} not there, "
-            f"{len(bad)} unreadable{f' ({bad[0]})' if bad else ''}. Its index names {len(videos)} videos, such as "
-            f"{min(videos)}: {way}"
-        )
+        raise ValueError(_none_of(root, videos, missing))
     return records, missing, damaged
+
+
+def _none_of(root: Path, videos: dict[str, dict], missing: dict[str, str]) -> str:
+    """What is said where no video of a list is there whole."""
+    bad = [f"{name} {why}" for name, why in missing.items() if why != "not there"]
+    listed = f"{next(iter(missing))}, ..." if missing else ""
+    way = "bring them back, or give another folder"
+    if not missing.keys() <= videos.keys():
+        way = "give the folder and the lists of one data set"
+    return (
+        f"{root} holds none of the {len(missing)} videos listed ({listed}): {len(missing) - len(bad)} not there, "
+        f"{len(bad)} unreadable{f' ({bad[0]})' if bad else ''}. Its index names {len(videos)} videos, such as "
+        f"{min(videos)}: {way}"
+    )
 
 
 def lists_folder(root: Path, lists: str | Path | None, usual: str, pattern: str) -> Path:

@@ -283,6 +283,17 @@ def doubts(train: Records, test: Records) -> list[str]:
     return lines
 
 
+def fitted_to(count: int, protocol: Judge, name: str, say: bool) -> Judge:
+    """The protocol with what asks for more training videos than there are lowered, and a line about it."""
+    if not hasattr(protocol, "fitted") or (fitted := protocol.fitted(count)) == protocol:
+        return protocol
+    if say:
+        lowered = [f.name for f in dataclasses.fields(fitted) if getattr(fitted, f.name) != getattr(protocol, f.name)]
+        words = (f"{field} is {getattr(fitted, field)}, not {getattr(protocol, field)}" for field in lowered)
+        console.print(f"  {name}: there are {count} training videos, so {', '.join(words)}")
+    return fitted
+
+
 def score_one(
     config: Evaluate,
     subject: Subject,
@@ -295,15 +306,7 @@ def score_one(
     out: Path,
 ) -> dict:
     """One result: read where it is there already, else computed and written."""
-    protocol = config.judges[name]
-    if hasattr(protocol, "fitted") and (fitted := protocol.fitted(len(train))) != protocol:
-        if encoder.fabric.is_global_zero:
-            lowered = [
-                f.name for f in dataclasses.fields(fitted) if getattr(fitted, f.name) != getattr(protocol, f.name)
-            ]
-            words = (f"{field} is {getattr(fitted, field)}, not {getattr(protocol, field)}" for field in lowered)
-            console.print(f"  {name}: there are {len(train)} training videos, so {', '.join(words)}")
-        protocol = fitted
+    protocol = fitted_to(len(train), config.judges[name], name, encoder.fabric.is_global_zero)
     few = "" if getattr(protocol, "labels", None) is None else f"-{protocol.labels:g}labels"  # several lie side by side
     path = out / f"{subject.name}-{name.replace(' ', '_')}{few}-split{split}-seed{seed}.json"
     asked = {
