@@ -237,11 +237,17 @@ def usable(records: Records, method: Method, fabric: Fabric, window: int | None 
     kept, reasons = askable(records, check)
     if fabric.is_global_zero:
         console.print(records.summary())
-        for reason, count in reasons.items() if kept else ():  # else the error names them
-            console.print(f"  {count} of {len(records)} videos are left out of pretraining: {reason}")
+        for reason, names in reasons.items() if kept else ():  # else the error names them
+            console.print(f"  {named(names)} of {len(records)} videos are left out of pretraining: {reason}")
     if not kept:
-        raise ValueError(f"no video is left to pretrain on: {'; '.join(reasons)}")
+        whys = (f"{reason} ({named(names)})" for reason, names in reasons.items())
+        raise ValueError(f"no video is left to pretrain on: {'; '.join(whys)}")
     return kept
+
+
+def named(names: list[str]) -> str:
+    """How many there are, and the first of them: "2 (YoYo/v_YoYo_g01_c01, ...)"."""
+    return f"{len(names)} ({names[0]}{', ...' * (len(names) > 1)})"
 
 
 def note_length(example: dict, config: Pretrain, length: int) -> None:

@@ -225,7 +225,7 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
 def spoken(name: str) -> str:
     """A class's name as words: "ShuffleAndLearn, far 30" is "Shuffle and Learn, far 30"."""
     first, comma, rest = name.partition(",")
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z]+", first)
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?(?:[^A-Z]|(?<=\d)[A-Z])+", first)
     return " ".join(w.lower() if w in ("And", "Of", "The", "To", "By") else w for w in words) + comma + rest
 
 

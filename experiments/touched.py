@@ -15,6 +15,7 @@ from videossl.robot.collect import PAPER, Collect, collect
 from videossl.training.draws import askable
 
 TASKS = tuple(PAPER)  # grasp, push, poke, identity
+ALIKE = 1.25  # times as much of the table as another may a camera of one task see: what lies nearer is seen smaller
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def read(
 
     Raises:
         FileNotFoundError: a task is not there, and not in `without`.
-        ValueError: nothing can be asked of any record of a task; pictures of one task differ in size.
+        ValueError: no scene of a task is in this part; nothing can be asked of any record of it, or there is nothing to
+            tell apart; its pictures differ in size or in how much of the table they show.
     """
     wanted = [task for task in TASKS if task not in without]
     missing = [task for task in wanted if _place(folder, task) is None]
@@ -94,11 +96,31 @@ def _records(folder: Path, task: str, train: bool) -> Interactions:
     return interactions(_place(folder, task), train=train, task=task)
 
 
+def side_of(record: dict) -> int:
+    """Pixels a side of a record's pictures, as they were taken."""
+    return round(2 * float(record["intrinsics"][0, 2])) + 1
+
+
+def _seen(record: dict) -> float:
+    """Metres of the table that a record's first picture shows from side to side, in its middle."""
+    pose = record["T_world_camera"]
+    return side_of(record) * float(pose[2, 3] / -pose[2, 2] / record["intrinsics"][0, 0])
+
+
 def _at_hand(records: list[dict], cache: Path, name: str, size: int) -> list[dict]:
-    sides = Counter(round(2 * float(record["intrinsics"][0, 2])) + 1 for record in records)
+    task = name.split("-")[0]
+    if not records:
+        raise ValueError(f"there is no scene of {task} in this part of the data (every fifth is held out): collect more")
+    sides = Counter(map(side_of, records))
     if len(sides) > 1:
         raise ValueError(
-            f"{name.split('-')[0]} has pictures of {' and '.join(map(str, sorted(sides)))} pixels: collect all in one size"
+            f"{task} has pictures of {' and '.join(map(str, sorted(sides)))} pixels: collect all in one size"
+        )
+    seen = [_seen(record) for record in records]
+    if max(seen) > ALIKE * min(seen):
+        raise ValueError(
+            f"{task} has pictures of cameras that see {min(seen):.2f} and {max(seen):.2f} m of the table: collect all with"
+            " one"
         )
     file, names = cache / f"{name}.npy", cache / f"{name}.txt"
     key = "\n".join(record["name"] for record in records)
@@ -118,8 +140,14 @@ def _at_hand(records: list[dict], cache: Path, name: str, size: int) -> list[dic
 def _asked(records: list[dict], method: Method, task: str) -> list[dict]:
     """Those that can be asked."""
     kept, reasons = askable(records, method.check)
-    for reason, count in reasons.items():
-        console.print(f"  {task}: {count} of {len(records)} are left out: {reason}")
+    for reason, names in reasons.items():
+        console.print(f"  {task}: {len(names)} of {len(records)} are left out: {reason}")
     if not kept:
         raise ValueError(f"none of {len(records)} interactions of {task} can be learned from: {'; '.join(reasons)}")
+    answer = {"grasp": "success", "identity": "same"}.get(task)
+    if answer and len({bool(record[answer]) for record in kept}) < 2:
+        raise ValueError(
+            f'"{answer}" is {bool(kept[0][answer])} for all {len(kept)} interactions of {task}: there is nothing to tell'
+            " apart, collect more"
+        )
     return kept

@@ -200,7 +200,7 @@ def study(name: str, world: World, config: VideoMethods) -> dict:
             [{"held out": read_json(path / "result.json"), **a} for path, a in zip(mine, asked, strict=True)]
         )
         runs += mine
-    report(Report(tuple(runs), folder / "report.html"))
+    report(Report((*runs, *sorted(folder.glob("evaluation*"))), folder / "report.html"))
     drawn = {} if world.picture is None else {"picture": world.picture(runs[0], folder / "picture.png")}
     return {"methods": found, "scores": [plain(row) for row in rows(results)], **drawn}
 

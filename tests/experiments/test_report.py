@@ -343,7 +343,7 @@ def test_the_most_frequent_mistakes_are_named():
 
 def test_classes_are_spoken_as_words():
     assert spoken("ShuffleAndLearn, far 30") == "Shuffle and Learn, far 30"
-    assert (spoken("OPN"), spoken("ClipOrder")) == ("OPN", "Clip Order")
+    assert (spoken("OPN"), spoken("ClipOrder"), spoken("Voxel2Voxel")) == ("OPN", "Clip Order", "Voxel2Voxel")
 
 
 # Putting results together

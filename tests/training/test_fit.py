@@ -108,6 +108,14 @@ def test_batches_that_end_too_soon_are_an_error():
         list(fit(net, ready(3), optimizer, 5, cosine(0.02)))
 
 
+def test_a_batch_of_one_for_a_net_with_batch_normalisation_is_a_clear_error():
+    net, _ = fresh()
+    net.head = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="--batch 2 or more"):
+        list(fit(net, loader(Draws(RECORDS, sample, 0), 1), optimizer, 1, cosine(0.02)))
+
+
 def test_the_wait_is_that_for_the_batch_and_no_more():
     def slow():
         for batch in ready(5):

@@ -5,6 +5,7 @@ It stands on Lightning Fabric, so devices, machines, precision and strategy are 
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -50,7 +51,8 @@ def fit(
         "seconds" (of the step) and "waiting" (of those, this process for data; a GPU may have been busy meanwhile).
 
     Raises:
-        ValueError: there are fewer batches than steps.
+        ValueError: there are fewer batches than steps, or one example in a batch, which a net with batch normalisation
+            cannot learn from.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     wrapped, optimizer_ = fabric.setup(net, optimizer)
@@ -68,7 +70,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("scale", 1.0)
         optimizer_.zero_grad()
-        loss, metrics = wrapped(batch)
+        with _batch_of_one_explained():
+            loss, metrics = wrapped(batch)
         fabric.backward(loss)
         if clip is not None:
             fabric.clip_gradients(wrapped, optimizer_, max_norm=clip)
@@ -77,6 +80,18 @@ def fit(
 
         metrics = {"loss": loss.detach(), **{name: value.detach() for name, value in metrics.items()}}
         yield step, {**metrics, "rate": lr, "seconds": time.perf_counter() - begin, "waiting": waited}
+
+
+@contextmanager
+def _batch_of_one_explained() -> Iterator[None]:
+    """Torch's line about a batch of one, which names a tensor's size alone, says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel"):
+            raise
+        why = "a batch of one example cannot be normalised (this net has batch normalisation): give --batch 2 or more"
+        raise ValueError(why) from error
 
 
 def _on_device(batches: Iterable[dict], fabric: Fabric) -> Iterator[dict]:
