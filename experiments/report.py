@@ -55,6 +55,7 @@ POINTS = 150  # of a curve: a longer log is averaged over as many equal stretche
 COLOURS = ("#0b559f", "#c1510c", "#2f7d4f", "#7b4fa0", "#7a6a00")  # of curves, and their marks: in charts, in text
 MARKS = (("o", "○"), ("s", "□"), ("^", "△"), ("D", "◇"), ("v", "▽"))
 NAMED = 40  # classes of which a confusion matrix gives the names; of more, the caption names the most frequent mistakes
+KINDS = {".png": "image/png", ".webp": "image/webp"}  # of pictures that others wrote
 LOOK = {
     "font.family": ["STIXGeneral", "DejaVu Sans"],  # both come with matplotlib
     "mathtext.fontset": "stix",
@@ -72,7 +73,10 @@ LOOK = {
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page that needs nothing but itself: scores beside the paper's, curves, examples, neighbours."""
+    """Write one HTML page that needs nothing but itself: scores beside the paper's, curves, examples, neighbours.
+
+    PNG and WebP files that lie in these folders are shown too: what `videossl map`, `attention` and `search` write there.
+    """
 
     folders: Positional[tuple[Path, ...]]  # of runs, their evaluation/ with them, or of results of `videossl evaluate`
     out: Path = Path("report.html")  # the page; one that is there is replaced
@@ -181,6 +185,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
         return dict(file)
 
 
+def pictures(folders: tuple[Path, ...]) -> list[Path]:
+    """The pictures that lie in these folders."""
+    return [path for folder in dict.fromkeys(folders) for path in sorted(folder.iterdir()) if path.suffix in KINDS]
+
+
 # What the page says
 
 
@@ -214,6 +223,7 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
             for (name, trunk), of in series.items()
             if (shown := next((run for run in of if run.panels), None))
         ],
+        "pictures": [{"name": str(path), "picture": as_it_is(path)} for path in pictures(config.folders)],
         "runs": [details(run) for run in runs],
         "versions": versions([*(run.config for run in runs), *results]),
         "command": shlex.join(["videossl", "report", *map(str, config.folders), "--out", str(config.out)]),
@@ -691,6 +701,11 @@ def moving(clip: np.ndarray, height: int = 96, pause: int = 160) -> str:
     file = io.BytesIO()
     first.save(file, "WEBP", save_all=True, append_images=others, duration=pause, loop=0, quality=80)
     return uri("image/webp", file.getvalue())
+
+
+def as_it_is(path: Path) -> str:
+    """A data URI of a file."""
+    return uri(KINDS[path.suffix], path.read_bytes())
 
 
 def svg(figure: Figure) -> str:

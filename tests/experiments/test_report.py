@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
+from PIL import Image
 
 from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.published import PUBLISHED
@@ -436,3 +438,13 @@ def test_pictures_that_a_net_made_are_shown_moving_beside_the_truth_and_numbers_
     page = report(Report((folder,), tmp_path / "page.html")).read_text()
     assert page.count("data:image/webp") == 4 and page.count("<figcaption>truth</figcaption>") == 2
     assert "future mse" in page and "0.01234" in page
+
+
+def test_pictures_that_lie_in_the_folders_are_shown_with_their_names(tmp_path):
+    folder = run(tmp_path / "run")
+    Image.new("RGB", (4, 3), (200, 30, 30)).save(folder / "map.png")
+    (folder / "notes.txt").write_text("no picture")
+    page = report(Report((folder, folder), tmp_path / "report.html")).read_text()
+    data = base64.b64encode((folder / "map.png").read_bytes()).decode()
+    assert page.count(f"data:image/png;base64,{data}") == 1
+    assert f"<figcaption>{folder}/map.png</figcaption>" in page and "notes.txt" not in page
