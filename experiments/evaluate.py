@@ -315,7 +315,7 @@ def score_one(
         "views": checkpoints.plain(protocol.views.resolved(encoder.trunk)),
         "checkpoint": {"kind": subject.kind, **subject.about, "weights": weights(encoder.trunk)},
         "trunk": checkpoints.plain(subject.config),
-        "size": list(config.data.size or encoder.trunk.resize),
+        "size": list(config.data.size_for(encoder.trunk.resize)),
         "precision": config.engine.precision,
         "split": split,
         "seed": seed,

@@ -18,7 +18,6 @@ RANDOM = "random initialisation"
 # By the kind of a trunk that `videossl evaluate` scores beside pretrained ones; for the second see models/data_dependent.py.
 BEGINNINGS = {"random": RANDOM, "rescaled": "rescaled initialisation", "loaded": "weights from a file"}
 UNTRAINED = tuple(BEGINNINGS.values())
-BESIDE = ("majority", "penalty", "train_loss", "ridge", "unmoved", "choices")  # among metrics, but no scores
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ def rows(results: list[dict]) -> list[Row]:
     """The numbers of each group: means over splits of each run and seed, then mean and spread over runs and seeds."""
     found = []
     for group, runs in grouped(results).items():
-        metrics = runs[0][0]["metrics"]
+        metrics, protocol = runs[0][0]["metrics"], judge(runs[0][0])
         for metric in metrics:
-            if metric.startswith("chance") or metric in BESIDE:
+            if metric.startswith("chance") or metric in protocol.beside:
                 continue
             if any(metric not in r["metrics"] for splits in runs for r in splits):
                 continue  # of a motion that does not occur in all splits
@@ -155,7 +154,6 @@ def rows(results: list[dict]) -> list[Row]:
             known = [r["metrics"][chance] for r in runs[0] if chance in r["metrics"]]
             spread = statistics.stdev(values) if len(values) > 1 else None
             numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
-            protocol = judge(runs[0][0])
             headline = protocol.headlines is None or metric in protocol.headlines
             found.append(Row(*group, metric, *numbers, headline, protocol.unit))
     return found

@@ -97,7 +97,7 @@ def test_examples_are_mirrored_with_their_depth():
 
 def test_what_it_cannot_be_asked_of_is_refused_and_pictures_without_known_depth_are_told():
     train, test = toy(4, 0), toy(3, 1)
-    with pytest.raises(ValueError, match="depth needs depth, but x has none"):
+    with pytest.raises(ValueError, match='Depth needs "depth" of each video, but x has none'):
         tiny().score(encoder(), train, [{"frames": train[0]["frames"], "name": "x"}])
     with pytest.raises(ValueError, match="LSTMTrunk has one cell for all of a picture"):
         tiny().score(encoder(LSTM(size=16, units=8)), train, test)

@@ -136,7 +136,7 @@ def test_means_are_over_classes_that_occur():
 
 def test_what_it_cannot_be_asked_of_is_refused():
     train, test = toy(4, 0), toy(2, 1)
-    with pytest.raises(ValueError, match="detection needs boxes, but x has none"):
+    with pytest.raises(ValueError, match='Detection needs "boxes" of each video, but x has none'):
         tiny().score(encoder(), [{"frames": train[0]["frames"], "name": "x"}], test)
     with pytest.raises(ValueError, match="a list is empty"):
         tiny().score(encoder(), train, [])

@@ -241,7 +241,7 @@ def test_pairs_find_those_of_the_same_motion_in_other_drives():
 def test_what_cannot_be_asked_is_said_in_words(random_drives, known):
     drives = random_drives(3, 10)
     encoder = Encoder(known(planted(drives)))
-    with pytest.raises(ValueError, match="needs poses, but drive 1 has none"):
+    with pytest.raises(ValueError, match='needs "pose" of each video, but drive 1 has none'):
         STEPS.score(encoder, [drives[0], {k: v for k, v in drives[1].items() if k != "pose"}], drives[2:])
     with pytest.raises(ValueError, match="drive 0 has 10 frames, but 9 poses: it needs one each"):
         STEPS.score(encoder, [{**drives[0], "pose": drives[0]["pose"][1:]}], drives[2:])

@@ -192,7 +192,7 @@ def test_a_test_video_that_cannot_be_read_is_counted_and_never_replaced():
 def test_a_missing_label_is_an_error():
     test = made(3)
     del test[2]["label"]
-    with pytest.raises(ValueError, match="fine-tuning needs labels, but 0 2 has none"):
+    with pytest.raises(ValueError, match='Fine-tuning needs "label" of each video, but 0 2 has none'):
         FineTune(views=VIEWS).score(Encoder(trunk()), made(6), test)
 
 

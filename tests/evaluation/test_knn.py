@@ -118,7 +118,7 @@ def test_more_neighbours_than_training_videos_is_an_error():
 def test_a_missing_label_is_an_error():
     test = made(3, seed=1)
     del test[1]["label"]
-    with pytest.raises(ValueError, match="k-NN needs labels, but 1 has none"):
+    with pytest.raises(ValueError, match='k-NN needs "label" of each video, but 1 has none'):
         KNN(k=2, views=VIEWS).score(Encoder(Pixels()), made(7), test)
 
 

@@ -129,6 +129,6 @@ def test_labels_and_poses_are_needed(scenes):
     drives, trunk = scenes
     assert NextBestView.needs == ("pose", "label")
     for lacking in ("pose", "label"):
-        with pytest.raises(ValueError, match=f"needs {lacking}s, but drive 8 has none"):
+        with pytest.raises(ValueError, match=f'needs "{lacking}" of each video, but drive 8 has none'):
             without = {key: value for key, value in drives[8].items() if key != lacking}
             NextBestView(EquivarianceError(patterns=3, gap=2)).score(Encoder(trunk), drives[:8], [without, *drives[9:]])

@@ -66,7 +66,7 @@ def test_the_same_thing_is_one_of_its_class_and_number_by_brute_force():
         ]
         assert scores.metrics[f"R@{k}"] == sum(hits) / 40
         assert scores.metrics[f"chance R@{k}"] == pytest.approx(by_chance(60, 4, k))
-    with pytest.raises(ValueError, match='retrieval needs "instance", but test 0 has none'):
+    with pytest.raises(ValueError, match='Retrieval needs "instance" of each video, but train 0 has none'):
         protocol.score(Encoder(Pixels()), TRAIN, TEST)
 
 
@@ -145,7 +145,7 @@ def test_looking_at_more_than_there_are_is_an_error():
 
 def test_a_missing_label_is_an_error():
     train = [*TRAIN[:5], {k: v for k, v in TRAIN[5].items() if k != "label"}]
-    with pytest.raises(ValueError, match="retrieval needs labels, but train 5 has none"):
+    with pytest.raises(ValueError, match='Retrieval needs "label" of each video, but train 5 has none'):
         Retrieval(views=VIEWS).score(Encoder(Pixels()), train, TEST)
 
 

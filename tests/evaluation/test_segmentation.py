@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_scores_and_the_trunk_stays_as_it_is():
 
 def test_what_it_cannot_be_asked_of_is_refused():
     train, test = toy(4, 0), toy(2, 1)
-    with pytest.raises(ValueError, match="segmentation needs a mask of classes, but x has none"):
+    with pytest.raises(ValueError, match='Segmentation needs "segmentation" of each video, but x has none'):
         tiny().score(encoder(), train, [{"frames": train[0]["frames"], "name": "x"}])
     red = Records(train[::2], "toy", classes=train.classes)
     with pytest.raises(ValueError, match="segmentation cannot be learned of blue: test masks show some"):

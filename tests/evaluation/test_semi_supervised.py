@@ -161,5 +161,5 @@ def test_what_cannot_be_learned_is_refused(changes, said):
         replace(SemiSupervised(views=VIEWS), **changes).score(encoder(), made(12), made(3))
     nameless = [{**record, "label": 0} for record in made(3)]
     del nameless[0]["label"]
-    with pytest.raises(ValueError, match="semi-supervised learning needs labels"):
+    with pytest.raises(ValueError, match='Semi-supervised needs "label" of each video'):
         SemiSupervised().score(encoder(), nameless, made(3))

@@ -71,6 +71,6 @@ def test_runs_without_a_text_encoder_and_classes_without_names_are_refused():
         ZeroShot(("a {}", "a photo")).score(encoder, [], test)
     with pytest.raises(ValueError, match="there are 0 names, and labels up to 2"):
         ZeroShot().score(encoder, [], list(test))
-    with pytest.raises(ValueError, match="needs labels, but 0 has none"):
+    with pytest.raises(ValueError, match='Zero-shot needs "label" of each video, but 0 has none'):
         ZeroShot().score(encoder, [], [{key: value for key, value in test[0].items() if key != "label"}])
     assert not ZeroShot.by_default

@@ -104,6 +104,8 @@ def test_every_protocol_leaves_a_result_that_says_what_it_is_of(tiny, run, tmp_p
             assert sum(map(sum, result["confusion"])) == 6
     kinds = {r["asked"]["checkpoint"]["kind"]: r["asked"]["checkpoint"]["weights"] for r in results}
     assert kinds["pretrained"] != kinds["random"]
+    linear = next(r for r in results if r["asked"]["name"] == "linear")
+    assert "penalty" in linear["metrics"] and not {"penalty", "majority"} & {row.metric for row in rows(results)}
 
 
 def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_they_are_named(
@@ -114,7 +116,9 @@ def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_the
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("left out:") == 1
     assert "equivariance (needs pose), next_best_view (needs pose)" in printed
-    with pytest.raises(ValueError, match="the equivariance error needs poses, but Down/v_Down_g03_c01 has none"):
+    with pytest.raises(
+        ValueError, match='Equivariance error needs "pose" of each video, but Down/v_Down_g03_c01 has none'
+    ):
         score(dataclasses.replace(plan, protocols=("equivariance",)))
     assert dataclasses.replace(plan, protocols=("next-best-view",)).named == ["next_best_view"]
     score(dataclasses.replace(plan, protocols=("knn",)))
@@ -441,5 +445,7 @@ def test_labels_are_propagated_over_a_folder_in_davis_layout(tiny, run, tmp_path
         assert result["dataset"]["title"] == "davis"
     print_table(results)
     assert "J&F" in capsys.readouterr().out and all(row.chance for row in rows(results) if row.headline)
-    with pytest.raises(ValueError, match="label propagation needs masks, but Down/v_Down_g01_c01 has none"):
+    with pytest.raises(
+        ValueError, match='Label propagation needs "masks" of each video, but Down/v_Down_g01_c01 has none'
+    ):
         score(config(tiny, run, tmp_path / "other", protocols=("dino-propagation",)))

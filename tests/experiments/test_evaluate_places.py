@@ -85,9 +85,9 @@ def test_a_folder_without_masks_is_told_so(config, folder, tmp_path):
         (tmp_path / kind).symlink_to(folder / kind)
     data = Videos(tmp_path, "voc", size=(32, 32))
     plan = dataclasses.replace(config, data=data, out=tmp_path / "out", protocols=("segmentation",))
-    with pytest.raises(ValueError, match="segmentation needs a mask of classes, but 000000 has none"):
+    with pytest.raises(ValueError, match='Segmentation needs "segmentation" of each video, but 000000 has none'):
         score(plan)
-    with pytest.raises(ValueError, match="depth needs depth, but 000000 has none"):
+    with pytest.raises(ValueError, match='Depth needs "depth" of each video, but 000000 has none'):
         score(dataclasses.replace(plan, protocols=("depth",)))
     results = score(dataclasses.replace(plan, trunks=plan.trunks[:1], protocols=()))
     assert [r["asked"]["name"] for r in results] == ["detection"]

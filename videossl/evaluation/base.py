@@ -24,7 +24,7 @@ class Scores:
     """
 
     # Shares, from 0 to 1, or what the protocol's `unit` says. "chance", or "chance NAME" for one metric, is what knowing
-    # nothing scores; tables leave out what tells how a score came about, such as "penalty" (BESIDE, experiments/results.py).
+    # nothing scores; tables leave these out, and what is in the protocol's `beside`.
     metrics: dict[str, float]
     tested: list[int]  # positions in the test list
     trained: int  # training videos used
@@ -54,6 +54,7 @@ class Judge(ABC):
     needs: ClassVar[tuple[str, ...]] = ("label",)  # what each record must hold; of others it cannot be asked
     # what its numbers are: shares, shown in per cent; errors, the lower the better; or numbers of their own kinds
     unit: ClassVar[Literal["share", "error", "number"]] = "share"
+    beside: ClassVar[tuple[str, ...]] = ("majority", "train_loss")  # metrics that are no scores: how these came about
     by_default: ClassVar[bool] = True  # whether it is asked where no protocol is named
     views: Views  # a field: what is seen of each video, and recorded with the result
 
@@ -65,23 +66,18 @@ class Judge(ABC):
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """How well the encoder's trunk does on `test`, given the labels of `train`. The trunk stays as it is.
 
-        `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols, and
+        `self.refuse(train, test)` comes first. `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols, and
         `encoder.moments` those of clips that begin where you say; `classified` makes scores of a classifier's answers.
         """
 
-
-def labels_of(records: Sequence[dict], protocol: str) -> list[int]:
-    """The records' labels.
-
-    Raises:
-        ValueError: there are no records, or one has no label.
-    """
-    if len(records) == 0:
-        raise ValueError(f"{protocol} needs videos, but a list is empty")
-    for record in records:
-        if "label" not in record:
-            raise ValueError(f"{protocol} needs labels, but {record['name']} has none")
-    return [int(record["label"]) for record in records]
+    def refuse(self, *lists: Sequence[dict]) -> None:
+        """Raise a ValueError if a list is empty, or a record lacks what the protocol `needs`."""
+        for records in lists:
+            if len(records) == 0:
+                raise ValueError(f"{self.title} needs videos, but a list is empty")
+            for record in records:
+                if lacking := [need for need in self.needs if need not in record]:
+                    raise ValueError(f'{self.title} needs "{lacking[0]}" of each video, but {record["name"]} has none')
 
 
 def number_of_classes(train: Sequence[dict], test: Sequence[dict]) -> int:

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from videossl.evaluation.base import Judge, Scores, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, number_of_classes
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 
@@ -44,8 +44,7 @@ class Clustering(Judge):
         Raises:
             ValueError: a label is missing, or there are fewer training videos than clusters.
         """
-        for records in (train, test):
-            labels_of(records, "clustering")
+        self.refuse(train, test)
         count = self.clusters or number_of_classes(train, test)
         gallery, asked = encoder.features(train, self.views), encoder.features(test, self.views)
         if not 1 <= count <= len(gallery.kept):

@@ -128,15 +128,6 @@ class Heads:
         return net, {"train_loss": loss}
 
 
-def require(records: Sequence[dict], key: str, judge: str, what: str) -> None:
-    """Raise a ValueError if there are no records, or one lacks `key`."""
-    if len(records) == 0:
-        raise ValueError(f"{judge} needs pictures, but a list is empty")
-    for record in records:
-        if key not in record:
-            raise ValueError(f"{judge} needs {what}, but {record['name']} has none")
-
-
 def names_of(records: Sequence[dict], judge: str) -> list[str]:
     """Names of the classes.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Stages, answers, first, picture_size, require
+from videossl.evaluation.dense import Stages, answers, first, picture_size
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.pixels import PixelNet, Pixelwise
 
@@ -46,8 +46,7 @@ class Depth(Pixelwise, Judge):
             ValueError: a record has no depth, none of the training depths is known, or the trunk has no maps.
             ValueError or OSError: a training picture cannot be read (a note names it): leave it out.
         """
-        for records in (train, test):
-            require(records, "depth", "depth", "depth")
+        self.refuse(train, test)
         usual = usual_depth(train)
         size, views = picture_size(train), self.views.resolved(encoder.trunk)
         net, metrics = self.learn(

@@ -23,7 +23,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from videossl import augment
 from videossl.evaluation.average_precision import Boxes, average_precision, rank, right
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Heads, Stages, answers, first, names_of, picture_size, require
+from videossl.evaluation.dense import Heads, Stages, answers, first, names_of, picture_size
 from videossl.evaluation.features import Encoder
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
@@ -65,8 +65,7 @@ class Detection(Heads, Judge):
             ValueError: a record has no boxes, a class has things in test pictures alone, or the trunk has no maps.
             ValueError or OSError: a training picture cannot be read (a note names it): leave it out.
         """
-        for records in (train, test):
-            require(records, "boxes", "detection", "boxes")
+        self.refuse(train, test)
         names = names_of(train, "detection")
         known, asked = (there(records, len(names)) for records in (train, test))
         if unknown := [name for name, k, a in zip(names, known, asked, strict=True) if a and not k]:

@@ -172,6 +172,7 @@ class EquivarianceError(Judge):
     headlines = ("rho", "composed_rho")
     draws = True
     needs = ("pose",)
+    beside = ("unmoved", "ridge")
     unit = "error"
 
     def __post_init__(self):
@@ -245,8 +246,7 @@ class EquivarianceError(Judge):
         Raises:
             ValueError: a record has no pose, or another number of poses than frames; or there is no pair.
         """
-        if len(records) == 0:
-            raise ValueError("the equivariance error needs drives, but a list is empty")
+        self.refuse(records)
         views = self.views.resolved(encoder.trunk)
         length = span(views.length, views.stride)
         found = [pairs for n, record in enumerate(records) for pairs in pairs_of(record, n, self.gap, length)]
@@ -265,8 +265,6 @@ class EquivarianceError(Judge):
 
 def pairs_of(record: dict, video: int, gap: int, length: int) -> Iterator[Pairs]:
     """A record's pairs of moments (of so many frames each) 1, 2, ... `gap` frames apart."""
-    if "pose" not in record:
-        raise ValueError(f"the equivariance error needs poses, but {record['name']} has none")
     pose = np.asarray(record["pose"])
     if len(pose) != len(record["frames"]):
         raise ValueError(

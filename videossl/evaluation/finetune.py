@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from videossl import augment
-from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, few, number_of_classes
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.probe import HELD_OUT, held_out
 from videossl.evaluation.views import Views, clip_at, span
@@ -77,8 +77,7 @@ class FineTune(Judge):
                 is not finite any more.
             ValueError or OSError: a training video cannot be read (a note names it): leave it out.
         """
-        for records in (train, test):
-            labels_of(records, "fine-tuning")
+        self.refuse(train, test)
         classes = number_of_classes(train, test)
         labelled = train if self.labels is None else few(train, self.labels, seed)
         net, loss = self.tuned(encoder, labelled, classes, seed, test)

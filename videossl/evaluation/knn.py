@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videossl.evaluation.base import Judge, Scores, classified, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, number_of_classes
 from videossl.evaluation.features import Encoder, nearest
 from videossl.evaluation.views import Views
 
@@ -39,8 +39,7 @@ class KNN(Judge):
         Raises:
             ValueError: a label is missing, or there are fewer than k training videos.
         """
-        for records in (train, test):
-            labels_of(records, "k-NN")
+        self.refuse(train, test)
         if self.temperature <= 0:
             raise ValueError(f"temperature of {self} must be above 0")
         gallery, asked = encoder.features(train, self.views), encoder.features(test, self.views)

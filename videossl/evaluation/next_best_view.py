@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videossl.evaluation.base import Judge, Scores, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, number_of_classes
 from videossl.evaluation.equivariance import EquivarianceError, Pairs, Patterns, Seen
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.probe import Linear, chosen_penalty
@@ -49,6 +49,7 @@ class NextBestView(Judge):
     headlines = ("one_view", "random_view", "chosen_view", "best_view")
     draws = True
     needs = ("pose", "label")
+    beside = ("choices", "penalty", "ridge")
 
     @property
     def views(self) -> Views:
@@ -66,8 +67,7 @@ class NextBestView(Judge):
         Raises:
             ValueError: a label or pose is missing, no view has a choice, or see `EquivarianceError` and `LinearProbe`.
         """
-        for records in (train, test):
-            labels_of(records, "next best view")
+        self.refuse(train, test)
         learned = self.maps.learned(encoder, train, seed)
         classifier, penalty, failed = self._classifier(encoder, train, number_of_classes(train, test), seed)
 

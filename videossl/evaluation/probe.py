@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, few, number_of_classes
 from videossl.evaluation.features import Encoder, Features
 from videossl.evaluation.views import Views
 
@@ -40,6 +40,7 @@ class LinearProbe(Judge):
     views: Views = field(default_factory=Views)  # of training and test videos
 
     title: ClassVar[str] = "Linear probe"
+    beside = (*Judge.beside, "penalty")
     headlines = ("video_accuracy",)
     draws = True
 
@@ -58,8 +59,7 @@ class LinearProbe(Judge):
         self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int, part: slice = slice(None)
     ) -> "Learned":
         """What `score` learns, here from a part of the features; of test videos only their number of classes counts."""
-        for records in (train, test):
-            labels_of(records, "the linear probe")
+        self.refuse(train, test)
         classes = number_of_classes(train, test)
         labelled = train if self.labels is None else few(train, self.labels, seed)
         found = encoder.features(labelled, self.views)

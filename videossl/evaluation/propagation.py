@@ -68,9 +68,7 @@ class Propagation(Judge):
         Raises:
             ValueError: a record has no masks, the trunk has no maps, or no video of three frames or more can be read.
         """
-        for record in test:
-            if "masks" not in record:
-                raise ValueError(f"label propagation needs masks, but {record['name']} has none")
+        self.refuse(test)
         views = self.views.resolved(encoder.trunk)
         rank, world = (0, 1) if encoder.fabric is None else (encoder.fabric.global_rank, encoder.fabric.world_size)
         mine = range(rank, len(test), world)

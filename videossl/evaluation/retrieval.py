@@ -42,6 +42,11 @@ class Retrieval(Judge):
 
     title: ClassVar[str] = "Retrieval"
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What makes a class."""
+        return self.same
+
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn, so the seed changes nothing.
 
@@ -52,8 +57,7 @@ class Retrieval(Judge):
             ValueError: there are no videos, a label is missing, a video is in both lists, or there are fewer training
                 videos than a k.
         """
-        if not train or not test:
-            raise ValueError("retrieval needs videos, but a list is empty")
+        self.refuse(train, test)
         wanted, offered = ({n: self._kind(record) for n, record in enumerate(part)} for part in (test, train))
         names = {record["name"] for record in train}
         both = [record["name"] for record in test if record["name"] in names]
@@ -96,10 +100,6 @@ class Retrieval(Judge):
         return F.normalize(videos - videos.mean(0), dim=-1)
 
     def _kind(self, record: dict) -> tuple[int, ...]:
-        for name in self.same:
-            if name not in record:
-                words = "labels" if name == "label" else f'"{name}"'
-                raise ValueError(f"retrieval needs {words}, but {record['name']} has none")
         return tuple(int(record[name]) for name in self.same)
 
     def _check(self, videos: int) -> None:

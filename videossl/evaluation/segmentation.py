@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.dense import Stages, answers, first, names_of, picture_size, require
+from videossl.evaluation.dense import Stages, answers, first, names_of, picture_size
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.pixels import PixelNet, Pixelwise
 
@@ -48,8 +48,7 @@ class Segmentation(Pixelwise, Judge):
                 no maps.
             ValueError or OSError: a training picture cannot be read (a note names it): leave it out.
         """
-        for records in (train, test):
-            require(records, "segmentation", "segmentation", "a mask of classes")
+        self.refuse(train, test)
         names = ["background", *names_of(train, "segmentation")]
         known = sum(counted(mask_of(record), names, record) for record in train)
         asked = np.zeros_like(known)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from videossl import augment
-from videossl.evaluation.base import Judge, Scores, classified, few, labels_of, number_of_classes
+from videossl.evaluation.base import Judge, Scores, classified, few, number_of_classes
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import Action, Answers
 from videossl.evaluation.views import Views
@@ -69,8 +69,7 @@ class SemiSupervised(Judge):
         """
         if min(self.batch, self.ratio) < 1 or not 0 < self.threshold <= 1 or self.weight < 0 or self.steps < 0:
             raise ValueError(f"{self}: batch and ratio start at 1, steps and weight at 0; the threshold lies in (0, 1]")
-        for records in (train, test):
-            labels_of(records, "semi-supervised learning")
+        self.refuse(train, test)
         classes = number_of_classes(train, test)
         labelled = few(train, self.labels, seed)
         taken = {id(record) for record in labelled}

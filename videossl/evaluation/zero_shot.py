@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from videossl.evaluation.base import Judge, Scores, interval, labels_of
+from videossl.evaluation.base import Judge, Scores, interval
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 from videossl.methods.clip import CLIPNet
@@ -51,7 +51,8 @@ class ZeroShot(Judge):
         if lacking := [prompt for prompt in self.prompts if "{}" not in prompt]:
             raise ValueError(f"a prompt has {{}} for the name of a class, but {lacking[0]!r} has none")
         names = list(getattr(test, "classes", ()))
-        labels = labels_of(test, "zero-shot evaluation")
+        self.refuse(test)
+        labels = [int(record["label"]) for record in test]
         if not names or not self.prompts or max(labels) >= len(names):
             raise ValueError(
                 f"zero-shot evaluation needs a prompt, and a name for each class: there are {len(names)} names, and labels"
