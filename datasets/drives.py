@@ -92,7 +92,10 @@ def gather_drives(
         if odd:
             damaged[drive.name] = odd
     if not records:
-        first = "; ".join(f"{name} {why}" for name, why in list(missing.items())[:3])
+        told = sorted(missing.items(), key=lambda item: item[1] == "not there")  # what can be mended first
+        first = "; ".join(f"{name} {why}" for name, why in told[:3])
+        if told[0][1] == "not there":
+            first += "; unpack them there, or name those that are there in train.txt and test.txt"
         raise ValueError(f"none of the {len(missing)} drives listed of {root} can be read: {first}")
     part = "train" if train else "test"
     return Records(records, series, split, part, classes, missing=missing, damaged=damaged)

@@ -156,9 +156,18 @@ def interactions(
     return Interactions(records, root, task, fields, split=split, part=part, classes=classes, missing=missing)
 
 
+def square(size: tuple[int, int]) -> tuple[int, int]:
+    """What a robot's pictures are scaled to for a trunk that asks for frames of this height and width.
+
+    They are square, and stay so: angles and places in them are what is asked about, which stretching changes, and a crop
+    from the middle of what was stretched would leave a third of the table out.
+    """
+    return (min(size),) * 2
+
+
 def _place(root: Path, task: str | None) -> tuple[Path, str]:
     """The folder of a collection, and the task that is meant."""
-    if task is None and any(root.glob("*.h5")):
+    if any(root.glob("*.h5")) and task in (None, root.absolute().name):
         return root.absolute().parent, root.absolute().name
     there = tasks(root)
     if task is None and len(there) > 1:

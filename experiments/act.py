@@ -12,6 +12,7 @@ from rich.table import Table
 from scipy.stats import binomtest
 from tyro.conf import Positional
 
+from videossl.datasets.interactions import square
 from videossl.experiments.console import console, quiet
 from videossl.experiments.runs import command, read_json, versions, write_json
 from videossl.methods.base import Net
@@ -37,7 +38,7 @@ class Act:
     out: Path = Path("acting")  # folder for TASK.json and TASK.webp
     trials: int = 500  # of each way to choose, in the same scenes
     size: tuple[int, int] | None = None  # height and width that the net sees; None: as it was trained
-    picture: int = 128  # pixels a side that cameras take
+    picture: int = 128  # pixels a side that cameras take, as in the collection that was learned from
     objects: Literal[tuple(OBJECT_SETS)] = "household"
     object_seed: int = 0  # of which objects are kept unseen, as that of the collection
     seed: int = 0  # of scenes
@@ -92,7 +93,7 @@ def size_of(config: Act, net: Net) -> tuple[int, int]:
     """What pictures were scaled to in pretraining: as the run's config.json says, or the trunk's size."""
     path = config.run / "config.json"
     if config.size is None and path.exists():
-        return tuple(read_json(path)["config"]["data"]["size"] or net.trunk.resize)
+        return tuple(read_json(path)["config"]["data"]["size"] or square(net.trunk.resize))
     return config.size or (net.trunk.size, net.trunk.size)
 
 

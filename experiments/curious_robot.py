@@ -13,6 +13,7 @@ ECCV 2016. Where we leave it: see `Scale` and `learn`.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 
 from videossl import augment
 from videossl.datasets.image_folder import image_folder
-from videossl.datasets.records import by_group
+from videossl.datasets.records import Records, by_group
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import Action, FineTune
 from videossl.evaluation.probe import LinearProbe
@@ -52,7 +53,7 @@ from videossl.experiments.curious_tables import (
 )
 from videossl.experiments.robot_pictures import draw_nearest, draw_neurons
 from videossl.experiments.runs import command, read_json, versions, write_json
-from videossl.experiments.touched import TASKS, Touched, collected, read
+from videossl.experiments.touched import TASKS, Touched, collected, read, side_of
 from videossl.methods.base import Method, Net
 from videossl.methods.grasp import Grasp
 from videossl.methods.identity import Identity
@@ -78,8 +79,9 @@ VIEWS = Views(clips=1, crops=1)  # pictures are squares of the trunk's size
 class Scale:
     """How much is collected, learned and tested.
 
-    Where the small ones leave the paper: a smaller trunk and smaller heads, grasps asked by turning the patch (see
-    `Grasp`), AdamW with a cosine instead of RMSProp, and fewer of everything.
+    Where all leave the paper: AdamW along a cosine, with the gradient's norm cut to 1, instead of RMSProp, whose rate is
+    not known. Where the small ones do besides: a smaller trunk and smaller heads, grasps asked by turning the patch (see
+    `Grasp`), and fewer of everything.
     """
 
     episodes: Mapping[str, int]  # collected of each task
@@ -206,10 +208,12 @@ def run(config: CuriousRobot) -> dict:
     """Do what has not been done yet; returns all that is found.
 
     Raises:
-        FileNotFoundError: the data lacks a task.
-        ValueError: the folder is of another scale or other data.
+        FileNotFoundError: the data lacks a task; images or weights are not there.
+        ValueError: the folder is of another scale or other data; pictures or weights that are given will not do; answers
+            of a task are all alike.
     """
     quiet()
+    check_given(config)
     began, fresh = time.perf_counter(), not config.out.exists()
     config.out.mkdir(parents=True, exist_ok=True)
     claim(config)
@@ -218,6 +222,8 @@ def run(config: CuriousRobot) -> dict:
         collected(config.out / "data", scale.episodes, config.workers, size=scale.picture)
         collected(config.out / "unseen", scale.unseen, config.workers, size=scale.picture, seed=1, unseen=True)
     touched, held_out = interactions_of(config)  # which are in a cache for the workers now
+    for part, what in ((touched, "to learn from"), (held_out, "to test on")):
+        check_answers(part, what)
     console.print(", ".join(f"{len(records)} of {task}" for task, records in touched.tasks.items()) + " to learn from")
     for name, pictures in pictures_of(config).items():
         simulate_objects(pictures)
@@ -226,7 +232,7 @@ def run(config: CuriousRobot) -> dict:
     for row, seed, seconds, busy in joblib.Parallel(config.workers, return_as="generator_unordered")(jobs):
         console.print(f"  {row}, seed {seed}: {seconds:.0f} s, {busy:.0f} s of a core")
     found = gathered(config, touched, held_out)
-    found["acting"] = acting(config)
+    found["acting"] = acting(config, touched)
     draw(config)
     found |= {
         "command": command(),
@@ -237,6 +243,51 @@ def run(config: CuriousRobot) -> dict:
     write_json(config.out / "curious_robot.json", found)
     tell(config, found)
     return found
+
+
+def check_given(config: CuriousRobot) -> None:
+    """See that the user's own pictures and weights will do, before hours are spent on the rest.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: weights are of another net; pictures have no classes, or too few things of each.
+    """
+    if config.imagenet is not None:
+        trunk_of(config, IMAGENET)
+    if config.images is None:
+        return
+    name = config.images.resolve().name
+    if name in pictures_of(config):
+        raise ValueError(f"tables have a column {name!r} of their own: give {config.images} another name")
+    train, test = pictures_given(config, config.amounts.size)
+    if not train.classes or not test:
+        raise ValueError(
+            f"{config.images} lacks classes or test images: sort images into ROOT/CLASS/, see image_folder"
+        )
+    if max(things_of(train).values()) < 2:
+        raise ValueError(
+            f"no class of {config.images} has two things, or pictures, to learn from, and one is needed to choose the"
+            " linear probe's penalty by: give more of each"
+        )
+    tested = {record["label"] for record in test}
+    if left := [word for label, word in enumerate(train.classes) if label not in tested]:
+        some = f"{', '.join(left[:3])}{', ...' * (len(left) > 3)}"
+        console.print(f"{name}: {len(left)} of {len(train.classes)} classes are learned, but not tested: {some}")
+
+
+def check_answers(part: Touched, what: str) -> None:
+    """See that grasps both fail and succeed, and pairs are both of one thing and of two.
+
+    Raises:
+        ValueError: they are all alike.
+    """
+    for task, answer in (("grasp", "success"), ("identity", "same")):
+        found = {bool(record[answer]) for record in part.tasks.get(task, [])}
+        if len(found) == 1:
+            raise ValueError(
+                f'"{answer}" is {found.pop()} for all {len(part.tasks[task])} interactions of {task} {what}: there is'
+                " nothing to tell apart, collect more"
+            )
 
 
 def claim(config: CuriousRobot) -> None:
@@ -404,10 +455,32 @@ def sets(config: CuriousRobot, size: int) -> dict[str, tuple[list[dict], list[di
         for name, made in pictures_of(config).items()
     }
     if config.images is not None:
-        every = image_folder(config.images, size=square)
-        parts = (every, image_folder(config.images, train=False, size=square)) if every.part else by_group(every, 0.25)
-        found[config.images.resolve().name] = parts
+        found[config.images.resolve().name] = pictures_given(config, size)
     return found
+
+
+def pictures_given(config: CuriousRobot, size: int) -> tuple[Records, Records]:
+    """Training and test records of the user's folder: its own parts, or a quarter of its things held out.
+
+    A class with a single thing, or picture where names tell no things, is learned and not tested.
+
+    Raises:
+        ValueError: that is so of all classes.
+    """
+    every = image_folder(config.images, size=(size, size))
+    if every.part:
+        return every, image_folder(config.images, train=False, size=(size, size))
+    if max(things_of(every).values()) < 2:
+        raise ValueError(
+            f"every class of {config.images} has a single thing, or picture, so none can be kept for tests: give more of"
+            " each, or sort them into train/CLASS and test/CLASS"
+        )
+    return by_group(every, 0.25)
+
+
+def things_of(records: list[dict]) -> Counter[int | None]:
+    """How many things, or pictures where names tell no things, there are of each label."""
+    return Counter(label for label, _ in {(record.get("label"), record["group"]) for record in records})
 
 
 def scores(config: CuriousRobot, row: str, trunk: torch.nn.Module, seed: int) -> dict[str, float]:
@@ -459,15 +532,15 @@ def halves(records: list[dict]) -> tuple[list[dict], list[dict]]:
 # Acting, pictures and tables.
 
 
-def acting(config: CuriousRobot) -> dict:
-    """What the first seed's nets can do, on unseen things."""
+def acting(config: CuriousRobot, touched: Touched) -> dict:
+    """What the first seed's nets can do, on unseen things, in pictures as large as those they learned from were taken."""
     found = {}
     for task in ("grasp", "push", "poke"):
         path = config.out / "acting" / f"{task}.json"
         if task in config.tasks and not path.exists():
             one = config.out / "runs" / f"{ALL.replace(' ', '_')}-0"
-            scale, out = config.amounts, config.out / "acting"
-            act(Act(task, one, out, scale.trials, picture=scale.picture, workers=config.workers))
+            out, side = config.out / "acting", side_of(touched.tasks[task][0])
+            act(Act(task, one, out, config.amounts.trials, picture=side, workers=config.workers))
         if path.exists():
             found[task] = read_json(path)
     return found

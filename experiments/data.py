@@ -11,7 +11,7 @@ from videossl.datasets.comma2k19 import comma2k19
 from videossl.datasets.davis import davis
 from videossl.datasets.hmdb51 import hmdb51
 from videossl.datasets.image_folder import image_folder
-from videossl.datasets.interactions import interactions
+from videossl.datasets.interactions import interactions, square
 from videossl.datasets.kitti_odometry import kitti_odometry
 from videossl.datasets.kitti_raw import kitti_raw
 from videossl.datasets.moving_digits import moving_digits
@@ -51,14 +51,21 @@ class Videos:
     dataset: Literal[tuple(DATASETS)] = "ucf101"  # how files are laid out and listed
     lists: Path | None = None  # folder with the official lists, where it is not beside or in root
     index: Path | None = None  # the index, where it is not root/index.json
-    size: tuple[int, int] | None = None  # height and width that frames are scaled to; None is what the trunk asks for
+    # height and width that frames are scaled to; None is what the trunk asks for, of a robot's pictures as a square
+    size: tuple[int, int] | None = None
+
+    def size_for(self, usual: tuple[int, int]) -> tuple[int, int]:
+        """What frames are scaled to for a trunk that asks for this; a robot's pictures stay square."""
+        return self.size or (square(usual) if self.dataset in ("interactions", "pushed_pairs") else usual)
 
     def records(self, train: bool, split: int, size: tuple[int, int]) -> Records:
-        """The training or the test list of a split; `size` stands in where the command line gives none."""
+        """The training or the test list of a split; where the command line gives no size, that of `size_for`."""
         read = DATASETS[self.dataset]
         if self.root is None and signature(read).parameters["root"].default is Parameter.empty:
             raise ValueError(f"{self.dataset} is read from a folder: give it with --root")
-        records = read(self.root, split=split, train=train, size=self.size or size, lists=self.lists, index=self.index)
+        records = read(
+            self.root, split=split, train=train, size=self.size_for(size), lists=self.lists, index=self.index
+        )
         for record in records:
             if lacking := [key for key in ("frames", "name", "group") if key not in record]:
                 raise ValueError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videossl.datasets.interactions import square
 from videossl.methods.grasp import GraspNet
 from videossl.robot.act import judged
 from videossl.robot.tabletop import Tabletop
@@ -74,4 +75,4 @@ def _seen(run: Path, net: GraspNet) -> tuple[int, int]:
     """What pictures were scaled to in a run: as its config.json says, or as its trunk asks for."""
     config = run / "config.json"
     asked = json.loads(config.read_text())["config"]["data"]["size"] if config.is_file() else None
-    return tuple(asked or net.trunk.resize)
+    return tuple(asked or square(net.trunk.resize))

@@ -56,6 +56,17 @@ def test_lists_say_which_drives_and_a_drive_that_is_not_there_is_told(tmp_path, 
     assert records.name == f"{tmp_path.name} split 1 train" and records.benchmark is None
 
 
+def test_where_no_drive_can_be_read_those_that_are_there_are_named_first(tmp_path, drives):
+    def read(drive):
+        raise ValueError(f"{drive.name}.txt, line 7 has 11 numbers")
+
+    wanted = [*(f"r9{n}/0" for n in range(5)), drives[3]]
+    with pytest.raises(ValueError, match=r"none of the 6 drives .*: r01/1 unreadable: r01/1.txt, line 7 .*; r90/0 not"):
+        gather_drives(tmp_path, wanted, read, {}, "mine", 1, True)
+    with pytest.raises(ValueError, match=r": r90/0 not there; .* name those that are there in train.txt and test.txt$"):
+        gather_drives(tmp_path, wanted[:5], read, {}, "mine", 1, True)
+
+
 @pytest.mark.parametrize(
     ("train", "test", "split", "why"),
     [

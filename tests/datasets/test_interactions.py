@@ -66,9 +66,18 @@ def test_scenes_are_in_training_or_in_test_and_each_is_tested_in_one_split(root)
     assert train.classes == ["ball", "box"] and train.fields["action"].about == "metres"
 
 
-def test_commands_read_them_at_the_size_of_the_trunk(root):
+def test_the_folder_of_the_task_will_do_with_or_without_its_name(root):
+    names = [[r["name"] for r in found] for found in (interactions(root), interactions(root / "push"))]
+    assert names[0] == names[1] == [r["name"] for r in interactions(root / "push", task="push")]
+
+
+def test_commands_read_them_as_squares_as_high_as_the_trunk_asks_or_as_they_are_told_to(root):
     records = Videos(root, "interactions").records(True, 1, (12, 16))
+    assert records[0]["frames"][np.array([0])].shape == (1, 3, 12, 12)
+    records = Videos(root, "interactions", size=(12, 16)).records(True, 1, (20, 20))
     assert records[0]["frames"][np.array([0])].shape == (1, 3, 12, 16)
+    assert Videos(root, "pushed_pairs").size_for((12, 16)) == (12, 12)
+    assert Videos(root, "video_folder").size_for((12, 16)) == (12, 16)
 
 
 def test_damage_is_named_and_skipped_only_if_asked_for(root):

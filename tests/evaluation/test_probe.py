@@ -178,7 +178,10 @@ def test_test_videos_choose_nothing():
 
 
 def test_a_missing_label_or_group_is_an_error():
-    for key, message in (("label", 'Linear probe needs "label" of each video, but 0 0 has none'), ("group", "0 0 has no group")):
+    for key, message in (
+        ("label", 'Linear probe needs "label" of each video, but 0 0 has none'),
+        ("group", "0 0 has no group"),
+    ):
         train = made(64)
         del train[0][key]
         with pytest.raises(ValueError, match=message):

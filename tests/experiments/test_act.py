@@ -64,7 +64,7 @@ def test_pictures_are_scaled_as_in_training(tmp_path):
     net = net_of(Act("poke", run))
     assert size_of(Act("poke", run), net) == (16, 16)
     (run / "config.json").write_text(json.dumps({"config": {"data": {"size": None}}}))
-    assert size_of(Act("poke", run), net) == net.trunk.resize
+    assert size_of(Act("poke", run), net) == (18, 18)  # not stretched to the trunk's 18 by 24
     (run / "config.json").write_text(json.dumps({"config": {"data": {"size": [20, 24]}}}))
     assert size_of(Act("poke", run), net) == (20, 24)
     assert size_of(Act("poke", run, size=(8, 8)), net) == (8, 8)

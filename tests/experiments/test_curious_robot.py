@@ -1,17 +1,35 @@
 import json
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
+import torchvision
 
 from videossl.experiments import curious_robot as module
-from videossl.experiments.curious_robot import SCALES, CuriousRobot, halves, interactions_of, learn, run, sets, trained
-from videossl.experiments.curious_tables import ALL, IDENTITY, LABELS, RANDOM, REBUILD, WITHOUT, cell, tables
+from videossl.experiments.curious_robot import (
+    SCALES,
+    CuriousRobot,
+    check_answers,
+    check_given,
+    halves,
+    interactions_of,
+    learn,
+    run,
+    sets,
+    study,
+    trained,
+    trunk_of,
+)
+from videossl.experiments.curious_tables import ALL, IDENTITY, IMAGENET, LABELS, RANDOM, REBUILD, WITHOUT, cell, tables
+from videossl.experiments.touched import Touched
 from videossl.methods.joint import Joint, Zip
 from videossl.models.small import Small
+from videossl.training.fit import fit
 
 pytest.importorskip("pybullet", reason="no pybullet, which has wheels for CPython 3.9 to 3.11 alone")
 
@@ -35,6 +53,7 @@ TINY = replace(
 
 def test_rows_are_those_that_can_be_learned():
     assert CuriousRobot().rows == [RANDOM, ALL, IDENTITY, REBUILD, LABELS, *WITHOUT.values()]
+    assert CuriousRobot(imagenet=Path("x")).rows[5] == IMAGENET
     given = CuriousRobot(data=Path("x"), without=("push", "identity"))
     assert given.rows == [RANDOM, ALL, REBUILD, LABELS, WITHOUT["grasp"], WITHOUT["poke"]]
 
@@ -116,6 +135,45 @@ def test_learning_that_was_stopped_ends_with_the_same_weights(made, tmp_path):
     assert [line["step"] for line in lines] == [2, 4, 6] and "grasp_accuracy" in lines[0]
 
 
+@pytest.mark.parametrize("stage", ["grasp", "checkpoint"])
+def test_a_run_that_is_killed_in_either_stage_goes_on_to_the_same_losses(made, tmp_path, monkeypatch, stage):
+    config, _ = made
+    monkeypatch.setitem(SCALES, "quick", replace(TINY, first=3, steps=3))
+    monkeypatch.setattr(module, "trained", partial(trained, save=1))
+    whole, killed = (
+        CuriousRobot(out=tmp_path / name, data=config.out / "data", workers=1) for name in ("whole", "killed")
+    )
+    touched, _ = interactions_of(whole)
+    wanted = learn(whole, ALL, 0, touched).state_dict()
+
+    def dying(path, *rest, **options):
+        if path.stem != stage:
+            return trained(path, *rest, save=1, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "fit", lambda *all, **named: islice(fit(*all, **named), 2))
+            trained(path, *rest, save=1, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "trained", dying)
+        learn(killed, ALL, 0, touched)
+    found = learn(killed, ALL, 0, touched).state_dict()
+    assert found.keys() == wanted.keys() and all(found[key].equal(wanted[key]) for key in wanted)
+    for name in ("grasp", "checkpoint"):
+        first, second = (
+            [
+                json.loads(line)
+                for line in (one.out / "runs" / "robot_tasks-0" / f"{name}.jsonl").read_text().splitlines()
+            ]
+            for one in (whole, killed)
+        )
+        keep = [
+            [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in run]
+            for run in (first, second)
+        ]
+        assert keep[0] == keep[1] and [line["step"] for line in first] == [1, 2, 3]
+
+
 def test_of_each_thing_every_other_picture_is_looked_for_among_the_rest():
     shown = [(0, 1), (0, 1), (0, 1), (0, 2), (1, 1), (1, 1)]
     records = [{"label": a, "instance": b, "name": str(n)} for n, (a, b) in enumerate(shown)]
@@ -144,8 +202,89 @@ def test_a_users_folder_is_split_by_things_where_names_tell_them_and_else_by_pic
     for path in (tmp_path / "caltech").rglob("*.jpg"):
         if not path.stem.endswith("00"):
             path.unlink()
-    with pytest.raises(ValueError, match="each of the 2 groups holds all videos of some class"):
+    with pytest.raises(ValueError, match=r"every class of .*caltech has a single thing, or picture"):
         sets(replace(config, images=tmp_path / "caltech"), 16)
+
+
+def test_what_the_user_gives_is_looked_at_before_anything_else(tmp_path, capsys):
+    def image(name):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+
+    def given(**what):
+        return CuriousRobot(out=tmp_path / "out", **what)
+
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*resnet18\.pth"):
+        run(given(imagenet=tmp_path / "resnet18.pth"))
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth are of another net"):
+        run(given(imagenet=tmp_path / "other.pth"))
+    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+        run(given(images=tmp_path / "nowhere"))
+    image("household/a/1.png")
+    with pytest.raises(ValueError, match="a column 'household' of their own"):
+        run(given(images=tmp_path / "household"))
+    image("flat/1.png"), image("flat/2.png"), image("flat/3.png")
+    with pytest.raises(ValueError, match="flat lacks classes or test images"):
+        run(given(images=tmp_path / "flat"))
+    image("few/a/1.png"), image("few/a/2.png"), image("few/b/1.png")
+    with pytest.raises(ValueError, match=r"no class of .*few has two things, or pictures, to learn from"):
+        run(given(images=tmp_path / "few"))
+    assert not (tmp_path / "out").exists()
+    image("few/a/3.png")
+    check_given(given(images=tmp_path / "few"))
+    assert "few: 1 of 2 classes are learned, but not tested: b" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("task", "answer"), [("grasp", "success"), ("identity", "same")])
+def test_answers_that_are_all_alike_are_said(task, answer):
+    check_answers(Touched({task: [{answer: False}, {answer: True}]}, []), "to test on")
+    with pytest.raises(ValueError, match=f'"{answer}" is False for all 2 interactions of {task} to test on'):
+        check_answers(Touched({task: [{answer: False}] * 2}, []), "to test on")
+
+
+def test_imagenet_weights_and_a_users_images_are_scored(made, tmp_path, monkeypatch):
+    """In the layouts of UW RGB-D and of Caltech-256, with random weights in torchvision's names."""
+    for n, category in enumerate(("apple", "mug")):
+        for thing in range(1, 5):
+            for view in range(1, 3):
+                uw = f"uw/{category}/{category}_{thing}/{category}_{thing}_{view}_1"
+                caltech = f"caltech/{n + 1:03}.{category}/{n + 1:03}_{2 * thing + view:04}.jpg"
+                for name in (f"{uw}_crop.png", f"{uw}_depthcrop.png", f"{uw}_maskcrop.png", caltech):
+                    path = tmp_path / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    shade = 200 * n + 10 * view + np.zeros((20, 24, 3))
+                    PIL.Image.fromarray(shade.astype(np.uint8)).save(path)
+    (tmp_path / "uw/apple/apple_1/apple_1_1_1_loc.txt").write_text("1,1")
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18()
+    torch.save(net.state_dict(), tmp_path / "resnet18.pth")
+    config = replace(made[0], imagenet=tmp_path / "resnet18.pth")
+    trunk = trunk_of(config, IMAGENET)
+    assert trunk.net.layer4[1].conv2.weight.equal(net.layer4[1].conv2.weight)
+    trunk.size = 32  # pixels, not 224, which would take a minute
+    whole = module.sets
+
+    def few(config, size):
+        found = whole(config, size)
+        household = tuple([record for record in part if record["label"] < 4] for part in found["household"])
+        return {"household": household, config.images.name: found[config.images.name]}
+
+    monkeypatch.setattr(module, "sets", few)
+    monkeypatch.setattr(module, "trunk_of", lambda config, row: trunk)
+    for folder in ("uw", "caltech"):
+        given = replace(config, images=tmp_path / folder)
+        check_given(given)
+        train, test = few(given, 32)[folder]
+        assert train.classes == (["apple", "mug"] if folder == "uw" else ["001.apple", "002.mug"])
+        assert len(train) + len(test) == 16 and len(test) == 4 and ("instance" in train[0]) == (folder == "uw")
+        assert study(given, IMAGENET, 0)[:2] == (IMAGENET, 0)
+        path = config.out / "scores" / "ImageNet-0.json"
+        scored = json.loads(path.read_text())
+        path.unlink()
+        assert scored[f"{folder} linear"] == 1.0 and scored[f"{folder} chance"] == 0.5
+        assert {f"{folder} fine-tuned", "household linear", "instance R@1", "category R@1"} <= scored.keys()
 
 
 def test_tables_stand_beside_the_papers_and_show_the_spread(made):

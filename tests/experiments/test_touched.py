@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from videossl.datasets.records import Records
 from videossl.experiments import touched
 from videossl.experiments.curious_robot import SMALL_HEADS
 from videossl.experiments.touched import collected, read
@@ -27,7 +28,8 @@ def test_every_task_is_read_and_its_pictures_are_scaled_once_for_all(folder, mon
     monkeypatch.setattr(touched, "replace", None)  # nothing is scaled again
     again = read(folder, folder / "pictures", 16, SMALL_HEADS)
     assert again.tasks["poke"][0]["frames"].equal(first.tasks["poke"][0]["frames"])
-    assert len(collected(folder, FEW, 1, size=32).name)  # is there: nothing is collected
+    monkeypatch.setattr(touched, "collect", None)  # is there: nothing is collected
+    assert collected(folder, FEW, 1, size=32) == folder
 
 
 def test_held_out_scenes_are_none_of_those_to_train_on(folder):
@@ -79,6 +81,19 @@ def test_pictures_of_several_sizes_are_refused(folder):
     other = {**records[0], "intrinsics": records[0]["intrinsics"] * 2 + 0.5}
     with pytest.raises(ValueError, match="grasp has pictures of 32 and 6"):
         touched._at_hand([*records, other], folder / "pictures", "grasp-test", 16)
+
+
+def test_pictures_of_several_cameras_are_refused(folder):
+    records, pushes = (touched._records(folder, task, True) for task in ("grasp", "push"))
+    assert touched.side_of(records[0]) == 32
+    with pytest.raises(ValueError, match=r"grasp has pictures of cameras that see 0\.20 and 0\.45 m of the table"):
+        touched._at_hand([*records, pushes[0]], folder / "pictures", "grasp-test", 16)
+
+
+def test_too_few_scenes_to_hold_some_out_are_said(folder, monkeypatch):
+    monkeypatch.setattr(touched, "_records", lambda folder, task, train: Records([], task))
+    with pytest.raises(ValueError, match=r"no scene of grasp in this part of the data \(every fifth is held out\)"):
+        read(folder, folder / "pictures", 16, SMALL_HEADS, part=False)
 
 
 def test_a_layer_that_the_trunk_lacks_is_said(folder):

@@ -110,6 +110,16 @@ def test_only_a_conditional_decoder_in_training_sees_the_future(conditional, tru
         assert torch.equal(one["future"], two["future"]) == (not training or conditional == "neither")
 
 
+@pytest.mark.parametrize("trunk", TRUNKS, ids=str)
+def test_an_unconditional_decoder_is_never_shown_what_it_is_to_paint(trunk):
+    net = built(dataclasses.replace(SHORT, conditional="neither"), trunk).eval()
+    clips = net.view(video(SHORT))
+    targets = net.targets(clips)
+    with torch.no_grad():
+        one, two = net.decode(clips, targets), net.decode(clips, {k: torch.rand_like(v) for k, v in targets.items()})
+    assert all(torch.equal(one[name], two[name]) for name in ("past", "future"))
+
+
 def test_a_conditional_decoder_is_shown_the_frame_before_and_none_later():
     decoder = Decoder((8,), None, 1, (1, 4, 4), conditional=True)
     state, shown = [(torch.rand(1, 8), torch.rand(1, 8))], torch.rand(1, 5, 1, 4, 4)

@@ -225,3 +225,14 @@ def test_uniform_logits_cost_log_2(tiny):
     nn.init.zeros_(net.order.bias)
     loss, _ = net({"clips": torch.rand(4, 3, 1, 3, 16, 16), "answer": torch.tensor([0, 1, 0, 1])})
     assert loss.item() == pytest.approx(np.log(2), abs=1e-6)
+
+
+def test_who_always_says_out_of_order_scores_the_share_of_such_tuples(tiny, counting):
+    method = dataclasses.replace(TIGHT, head="linear")
+    net = method.build(tiny()).eval()
+    nn.init.zeros_(net.order.weight)
+    net.order.bias.data = torch.tensor([1.0, 0.0])
+    batch = next(iter(loader(Draws([counting(60)], method.sample, 0), 400)))
+    _, metrics = net(batch)
+    assert metrics["accuracy"].item() == pytest.approx((batch["answer"] == 0).float().mean().item())
+    assert metrics["accuracy"].item() == pytest.approx(method.chance["accuracy"], abs=0.08)

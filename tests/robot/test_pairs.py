@@ -86,7 +86,7 @@ def test_the_question_of_identity_is_asked_of_them_at_the_size_of_the_trunk(push
     pair = pushed_pairs(pushes.out)[0]
     assert Identity().sample(pair, np.random.default_rng(0))["clips"].shape == (2, 1, 3, side, side)
     records = Videos(pushes.out, "pushed_pairs").records(True, 1, (12, 16))
-    assert records[0]["frames"][FRAMES].shape == (2, 3, 12, 16)
+    assert records[0]["frames"][FRAMES].shape == (2, 3, 12, 12)  # squares stay squares
     again = pickle.loads(pickle.dumps(pair["frames"]))
     assert (again.array(FRAMES) == pair["frames"].array(FRAMES)).all()
 

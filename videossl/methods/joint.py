@@ -26,6 +26,9 @@ class Joint:
         draws = Draws(Zip({"grasp": grasps, "order": videos}), method.sample)
 
     Source: see above; "sum" is the plain weighted sum of losses instead.
+
+    The mean is taken on the trunk's own weights, from `build` on: what learns from that trunk afterwards, by itself or by
+    another `build`, does so at a fraction of its gradients. `copy.deepcopy` gives one that is free of it.
     """
 
     tasks: Mapping[str, Method]
@@ -54,9 +57,12 @@ class Joint:
             task.check(record[name])
 
     def prepare(self, records: Sequence[dict]) -> "Joint":
-        """With each task prepared on its own records."""
+        """With each task prepared on its own records; of a `Zip`, on each of them once."""
+        own = records.tasks if isinstance(records, Zip) else None
         tasks = {
-            name: task.prepare([record[name] for record in records]) if hasattr(task, "prepare") else task
+            name: task.prepare(own[name] if own else [record[name] for record in records])
+            if hasattr(task, "prepare")
+            else task
             for name, task in self.tasks.items()
         }
         return Joint(tasks, self.gradients, self.weights)

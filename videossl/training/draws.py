@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
@@ -88,7 +87,7 @@ class Draws(Dataset):
         return int(self._order[position])
 
 
-def askable(records: Sequence[dict], check: Check) -> tuple[list[dict], Counter[str]]:
+def askable(records: Sequence[dict], check: Check) -> tuple[list[dict], dict[str, list[str]]]:
     """The records that a method can be asked of, whole files alone, and why it cannot be asked of the others.
 
     Of files that are cut short or damaged nothing is learned, not even from what of them can be read.
@@ -96,17 +95,17 @@ def askable(records: Sequence[dict], check: Check) -> tuple[list[dict], Counter[
     Args:
         check: a method's `check(record)`.
 
-    Returns: (records, reason -> how many are left out for it).
+    Returns: (records, reason -> names of those that are left out for it; the number of one that has no name).
     """
-    kept, reasons = [], Counter()
-    for record in records:
+    kept, reasons = [], {}
+    for n, record in enumerate(records):
         try:
             if "warning" in record:
                 raise ValueError("cut short or damaged (`videossl index` names them)")
             check(record)
             kept.append(record)
         except ValueError as error:
-            reasons[str(error)] += 1
+            reasons.setdefault(str(error), []).append(str(record.get("name", n)))
     return kept, reasons
 
 
