@@ -14,6 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which what is run in the background is told to ignore
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Weights and draws of a test do not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real videos beside the checkout; tests that need it are skipped elsewhere."""

@@ -105,12 +105,6 @@ def all_at_once(method: Method, records: list[dict]) -> dict:
     return default_collate([draws[n] for n in range(len(records))])
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    """Weights and draws of a test do not depend on the tests before it."""
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def learn() -> Callable[..., Net]:
     """`learn(method, records, trunk, steps)`: see `learn_toy`."""
