@@ -149,18 +149,9 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
         FloatingPointError: the loss is not finite any more.
     """
     quiet()
-    if config.out.is_file():
-        raise FileExistsError(f"{config.out} is a file, but --out names the folder of a run: give another")
-    if not resumed and config.out.exists() and any(config.out.iterdir()):
-        raise FileExistsError(
-            f"{config.out} exists: `videossl resume {config.out}` goes on with it; or name another --out"
-        )
+    refuse_taken(config.out, resumed)
     fabric = config.engine.launch()
-    if config.batch // fabric.world_size % config.repeats:
-        raise ValueError(
-            f"each of {fabric.world_size} devices has {config.batch // fabric.world_size} of the {config.batch} examples of "
-            f"a step, which must be a multiple of repeats, {config.repeats}: raise batch"
-        )
+    refuse_uneven(config, fabric.world_size)
     torch.manual_seed(config.seed)
     trunk = config.trunk.build()
     listed = config.data.records(True, config.split, trunk.resize)
@@ -206,20 +197,32 @@ def pretrain(config: Pretrain, resumed: bool = False) -> Path:
             if step % config.log == 0 or saving:
                 log.line(step, {**measure(net, probe, config, fabric), **watch(trunk, step)} if saving else {})
             if saving and fabric.is_global_zero:
-                parts = {
-                    "method": config.method,
-                    "prepared": method,
-                    "trunk": config.trunk,
-                    "net": net,
-                    "optimizer": optimizer,
-                }
+                about = {"method": config.method, "prepared": method, "trunk": config.trunk}
                 origin = {"seed": config.seed, "split": config.split, "seen": seen}
-                checkpoints.save(config.out / "checkpoint.pt", **parts, **origin, step=step)
+                path = config.out / "checkpoint.pt"
+                checkpoints.save(path, **about, **origin, net=net, optimizer=optimizer, step=step)
     result = measure(net, probe, config, fabric)
     if fabric.is_global_zero:
         conclude(config, method, net, probe, result, fabric)
     fabric.barrier()
     return config.out
+
+
+def refuse_taken(out: Path, resumed: bool) -> None:
+    """Raise a FileExistsError where the run's folder cannot be one, or holds something that is not to go on."""
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file, but --out names the folder of a run: give another")
+    if not resumed and out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} exists: `videossl resume {out}` goes on with it; or name another --out")
+
+
+def refuse_uneven(config: Pretrain, devices: int) -> None:
+    """Raise a ValueError where a device's examples of a step are no whole number of videos."""
+    if config.batch // devices % config.repeats:
+        raise ValueError(
+            f"each of {devices} devices has {config.batch // devices} of the {config.batch} examples of a step, which must "
+            f"be a multiple of repeats, {config.repeats}: raise batch"
+        )
 
 
 def usable(records: Records, method: Method, fabric: Fabric, window: int | None = None) -> list[dict]:

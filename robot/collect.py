@@ -227,7 +227,7 @@ def episodes(env: Tabletop, seed: int, first: int, count: int, policy: Policy = 
             record = env.step(action)[-1]["record"]
             if env.task == "grasp":
                 record |= {"guided": np.uint8(guided)}
-        except Exception as error:
+        except Exception as error:  # raised on, with where it was
             error.add_note(f"in episode {episode} of {env.task}")
             raise
         yield record
