@@ -1,14 +1,16 @@
 """Every image method on the same trunk, pictures and evaluation, beside random weights and trivial answers.
 
     python -m videossl.experiments.image_methods --cifar cifar10
+    python -m videossl.experiments.image_methods --real ceiling_actions --only real_actions --methods SimCLR --steps 400
 
 Each pretrains a small trunk (those that hide tokens a small transformer) in as many steps as the others, is asked its own
 question on held-out and on test pictures, beside the trivial answer, and its features are scored by k-NN and a linear probe.
+Of `--real` videos they learn from single frames, and are scored as `video_methods` scores its own, on a trunk as large.
 What is done is not done again, so a command that was stopped goes on. OUT holds image_methods.json with all numbers, a
 report.html for each set of pictures, and in `pictures` what methods painted, solved or attended to.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from videossl.experiments.cli import one_line_errors
 from videossl.experiments.data import Videos
 from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.pictures import side_by_side
-from videossl.experiments.video_methods import ENGINE, WORLD, Entry, World
+from videossl.experiments.video_methods import ENGINE, WORLD, Entry, World, real_videos, score_actions
 from videossl.experiments.video_methods import run as run_worlds
 from videossl.methods.barlow_twins import BarlowTwins
 from videossl.methods.bigan import BiGAN
@@ -67,11 +69,13 @@ class ImageMethods:
 
     out: Path = Path("runs/image_methods")
     cifar: Path | None = None  # folder of CIFAR-10; None leaves it out
+    real: Path | None = None  # labelled real videos in UCF101's layout, such as ceiling_actions; None leaves them out
     only: tuple[str, ...] = ()  # sets of pictures; none named: all
     methods: tuple[str, ...] = ()  # by their names in the table; none named: all
     seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
     steps: int = 300  # of pretraining
     instances: int = 10  # of each of 30 categories of simulated things, to learn from and as many others to test on
+    epochs: int = 20  # of fine-tuning, on real videos
     workers: int = 2  # processes that draw and read pictures
 
     def __post_init__(self):
@@ -79,9 +83,9 @@ class ImageMethods:
             raise ValueError(f"there is no set {min(unknown)!r}; there are: {', '.join(WORLDS)}")
 
 
-def methods() -> dict[str, Entry]:
-    """All, with heads and numbers that suit small pictures."""
-    c, t = CONVOLUTIONAL, TRANSFORMER
+def methods(size: int = CONVOLUTIONAL.size) -> dict[str, Entry]:
+    """All, with heads and numbers that suit small pictures; trunks see so many pixels a side, a transformer 8 x 8 patches."""
+    c, t = replace(CONVOLUTIONAL, size=size), replace(TRANSFORMER, size=size, patch=size // 8)
     alike = ("accuracy", "guessing")  # among the views of a batch, or among all records
     decoder = {"width": 96, "depth": 2, "heads": 4}
     views = {"blurred": 0.5, "blurred_second": None, "solarised": 0.0}  # alike, as all others are shown
@@ -123,16 +127,26 @@ def methods() -> dict[str, Entry]:
 
 
 def simulated_objects(config: ImageMethods) -> World:
-    """Household things of 30 categories, each picture in a place of its own; things to test on are others."""
+    """Household things of 30 categories, on a plain table; things to test on are others."""
     folder = config.out / "objects"
     count = config.instances
-    simulate_objects(SimulateObjects(folder, train=count, test=count, size=56, seed=WORLD, workers=config.workers))
+    simulate_objects(
+        SimulateObjects(folder, train=count, test=count, size=56, plain=True, seed=WORLD, workers=config.workers)
+    )
     return pictures(Videos(folder, dataset="image_folder", size=(56, 56)), config)
 
 
 def cifar10(config: ImageMethods) -> World | None:
     """Real pictures of ten classes, if the folder was given."""
     return None if config.cifar is None else pictures(Videos(config.cifar, dataset="cifar10", size=(56, 56)), config)
+
+
+def real_actions(config: ImageMethods) -> World | None:
+    """Frames of the real videos that `video_methods` learns from, if the folder was given."""
+    if config.real is None:
+        return None
+    videos = real_videos(config)
+    return World(videos, methods(64), (partial(score_actions, videos, config, None),))
 
 
 def pictures(videos: Videos, config: ImageMethods) -> World:
@@ -155,7 +169,7 @@ def score_pictures(videos: Videos, config: ImageMethods, path: Path, out: Path, 
     )
 
 
-WORLDS = {"simulated_objects": simulated_objects, "cifar10": cifar10}
+WORLDS = {"simulated_objects": simulated_objects, "cifar10": cifar10, "real_actions": real_actions}
 
 
 def run(config: ImageMethods) -> dict:

@@ -355,13 +355,18 @@ def real_actions(config: VideoMethods) -> World | None:
     """The folder of real videos, if one was given."""
     if config.real is None:
         return None
-    index = config.out / "real.json"
-    index_videos(config.real, index, workers=config.workers, decoder="pyav")
-    videos, methods = Videos(config.real, index=index), action_methods(4, 64)
+    videos, methods = real_videos(config), action_methods(4, 64)
     for title in ("Shuffle and Learn", "clip order"):  # the two that read a drift of colours here
         entry = methods[title]
         methods[f"{title}, split"] = entry._replace(method=replace(entry.method, split=True))
     return World(videos, methods, (partial(score_actions, videos, config, None),))
+
+
+def real_videos(config: VideoMethods) -> Videos:
+    """The folder of real videos, with an index of its own."""
+    index = config.out / "real.json"
+    index_videos(config.real, index, workers=config.workers, decoder="pyav")
+    return Videos(config.real, index=index)
 
 
 def score_actions(

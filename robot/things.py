@@ -6,10 +6,10 @@ robot touches, those in `test` of those that are kept unseen. Of random_urdfs, w
 is a category of its own, `blob007/VIEW.png`; all are unseen ones, and `test` holds other views of those in `train`.
 
 An instance has a material and a colour of its own, in whichever picture. What else is drawn anew for each picture: the
-table, the light, the camera, and how and where the thing lies. A picture comes from the seed and its own name alone.
+table (unless it is plain), the light, the camera, and how and where the thing lies. A picture comes from the seed and its own name alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 from zlib import crc32
@@ -41,6 +41,7 @@ class SimulateObjects:
     )
     views: int = 4  # pictures of each instance; of random_urdfs in `train`, and as many others in `test`
     size: int = 128  # side of the pictures in pixels
+    plain: bool = False  # all on one grey table: then what is learned first is the thing, not its surroundings
     seed: int = 0  # of the scenes
     object_seed: int = 0  # of which objects are kept unseen, as that of `videossl collect`
     workers: int | None = None  # processes; all cores when not given. The pictures do not depend on it
@@ -127,7 +128,8 @@ class Studio(Tabletop):
 
 def photograph(config: SimulateObjects, shown: list[Shown]) -> dict[Shown, np.ndarray]:
     """Pictures (size, size, 3) uint8, red, green, blue. Each is what it is when made alone."""
-    studio = Studio(config.objects, size=config.size, randomisation=SCENES, observe=())
+    scenes = replace(SCENES, table=not config.plain)
+    studio = Studio(config.objects, size=config.size, randomisation=scenes, observe=())
     found = {}
     try:
         for one in shown:

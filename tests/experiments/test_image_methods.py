@@ -38,7 +38,9 @@ def test_a_method_is_scored_beside_random_weights_and_its_own_trivial_answer(nam
                 picture[..., label % 3] += 100
                 PIL.Image.fromarray(picture).save(folder / f"{n}.png")
     monkeypatch.setattr(image_methods, "TRANSFORMER", dataclasses.replace(image_methods.TRANSFORMER, width=24, depth=1))
-    config = ImageMethods(tmp_path / "out", tmp_path / "pictures", ("cifar10",), (name,), (0, 1), steps=4, workers=0)
+    config = ImageMethods(
+        tmp_path / "out", tmp_path / "pictures", only=("cifar10",), methods=(name,), seeds=(0, 1), steps=4, workers=0
+    )
     found = run(config)
     assert json.loads((config.out / "image_methods.json").read_text())["worlds"] == found
     subjects = {row["subject"] for row in found["cifar10"]["scores"]}

@@ -55,6 +55,16 @@ def test_an_instance_has_its_own_look_and_all_else_is_drawn_anew():
     assert abs(pictures[shown[0]].astype(int) - pictures[shown[1]]).mean() > 8  # grey levels
 
 
+def test_plain_pictures_share_one_table_and_show_the_same_things_as_they_lie():
+    shown = [Shown("test", "ball", number, 0, False) for number in (3, 4)]
+    varied, plain = (photograph(small(Path("nowhere"), plain=on), shown) for on in (False, True))
+    (first, last), corner = [plain[one] for one in shown], (slice(0, 4), slice(0, 4))
+    grey = [picture[corner].reshape(-1, 3).astype(int) for picture in (first, last)]
+    assert all(np.ptp(pixels, axis=1).max() <= 2 for pixels in grey)  # red, green and blue alike
+    assert any(np.ptp(varied[one][corner].reshape(-1, 3).astype(int), axis=1).max() > 2 for one in shown)
+    assert not np.array_equal(first, last)
+
+
 def test_it_goes_on_with_the_same_bytes_whoever_works(made, tmp_path):
     simulate_objects(small(tmp_path / "two", workers=2))
     files = sorted(made.rglob("*.*"))
