@@ -45,6 +45,10 @@ class Attend:
     stride: int = 1  # frames from one frame of a clip to its next, of a trunk that sees clips
     out: Path = Path("attention.png")  # picture to write
 
+    def __post_init__(self):
+        if not 0 < self.mass <= 1:
+            raise ValueError(f"mass is {self.mass}, but it lies between 0 and 1: a share of a head's attention")
+
 
 def attend(config: Attend) -> list[dict[str, float]]:
     """Draw and print; returns "stability" and "correlation" of each head.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 from videossl.datasets.frames import Frames
-from videossl.datasets.index import index_videos
+from videossl.datasets.index import SUFFIXES, index_videos
 from videossl.datasets.records import Records
 from videossl.datasets.video_folder import video_folder
 from videossl.evaluation.features import Encoder, nearest
@@ -142,6 +142,8 @@ def read_features(path: Path) -> Table:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: `videossl embed RUN --root VIDEOS --out {path}` writes it")
     if path.suffix in HDF5:
+        if not h5py.is_hdf5(path):
+            raise ValueError(f"{path} is no HDF5 file: `videossl embed` writes it")
         with h5py.File(path) as file:
             if "videossl" not in file.attrs:
                 raise ValueError(f"{path} is no file of `videossl embed`")
@@ -208,7 +210,11 @@ def search(config: Search) -> list[tuple[str, int, float]]:
 
 
 def by_name(table: Table) -> dict[str, dict]:
-    """The records of the videos, by name."""
+    """The records of the videos, by name.
+
+    Raises:
+        FileNotFoundError: the trunk, or one of the videos, is not there any more.
+    """
     data = table.about["data"]
     paths = {key: None if data[key] is None else Path(data[key]) for key in ("root", "lists", "index")}
     size = None if data["size"] is None else tuple(data["size"])
@@ -216,7 +222,13 @@ def by_name(table: Table) -> dict[str, dict]:
     records = videos.records(
         not table.about["test"], table.about["split"], load_trunk(Path(table.about["trunk"])).resize
     )
-    return {record["name"]: record for record in records}
+    found = {record["name"]: record for record in records}
+    if lost := sorted(set(table.names) - found.keys()):
+        raise FileNotFoundError(
+            f"{len(lost)} of {len(set(table.names))} videos that were embedded are not among {records.name}'s now, such as "
+            f"{lost[0]}: embed the videos again"
+        )
+    return found
 
 
 def encoded(table: Table, config: Search) -> tuple[Tensor, int, dict]:
@@ -242,7 +254,13 @@ def encoded(table: Table, config: Search) -> tuple[Tensor, int, dict]:
 
 
 def one_video(path: Path, size: tuple[int, int]) -> dict:
-    """The record of a video file that is not indexed."""
+    """The record of a video file that is not indexed.
+
+    Raises:
+        ValueError: it is a file that is not named as a video.
+    """
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path} is no video by its name: a query is a file such as x.avi, or the name of a video")
     with tempfile.TemporaryDirectory(prefix="videossl-search-") as place:
         folder = Path(place)
         (folder / path.name).symlink_to(path.resolve())

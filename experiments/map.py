@@ -40,6 +40,12 @@ class Map:
     most: int = 5000  # videos; of more so many are drawn
     seed: int = 0  # of t-SNE and UMAP, and of which are drawn
 
+    def __post_init__(self):
+        if self.most < 4:
+            raise ValueError(f"a map is of four videos or more, but most is {self.most}")
+        if min(self.perplexities) <= 0:
+            raise ValueError(f"perplexities are numbers of neighbours, but are {self.perplexities}: give some above 0")
+
 
 def draw_map(config: Map) -> list[dict[str, float]]:
     """Draw and print; returns for each picture "trustworthiness", and with labels "knn".
@@ -58,6 +64,7 @@ def draw_map(config: Map) -> list[dict[str, float]]:
     names, points = [names[n] for n in chosen], points[chosen]
     records = by_name(table)
     labels = np.array([records[name].get("label", -1) for name in names])
+    classes = [records[name].get("class", name.split("/")[0]) for name in names]
     most = (len(names) - 1) / 3
     perplexities = [0.0] if config.method == "pca" else [min(value, most) for value in config.perplexities]
     figure = Figure(figsize=(6.2 * len(perplexities), 5.4), layout="constrained")
@@ -77,7 +84,7 @@ def draw_map(config: Map) -> list[dict[str, float]]:
         for label in np.unique(labels):
             here = labels == label
             colour = "#555" if label < 0 else colormaps["tab20"](label % 20)
-            axis.scatter(*flat[here].T, s=12, color=colour, label=names[int(np.argmax(here))].split("/")[0])
+            axis.scatter(*flat[here].T, s=12, color=colour, label=classes[int(np.argmax(here))])
         console.print(f"{title}: {words}")
     if 1 < len(np.unique(labels)) <= SHOWN:
         axis.legend(fontsize=7, markerscale=1.5, bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)

@@ -19,6 +19,8 @@ class PaperTable:
     paper: tuple[str, ...]  # commands at the paper's scale
     small: tuple[str, ...]  # commands on what is simulated; those of `evaluate` write to {out}/evaluation
     leaves: str = ""  # where the commands at the paper's scale leave the paper
+    metrics: tuple[str, ...] = ()  # of ours that stand beside theirs, where tables do not show them anyway
+    numbers: str = ""  # file in {out} with what a recipe finds that asks no `evaluate`
 
 
 CLUTTER = "simulate clutter --out {out}/clutter --train 200 --test 100 --categories mug book ball --seed 1"
@@ -37,7 +39,7 @@ ACTIONS = (
     "simulate actions --out {out}/actions --groups 60 --frames 48 --size 56 --seed 1",
     "index {out}/actions --decoder pyav",
 )
-OBJECTS = "simulate objects --out {out}/objects --train 10 --test 10 --size 56 --seed 1"
+OBJECTS = "simulate objects --out {out}/objects --train 10 --test 10 --size 56 --plain --seed 1"
 FEW_STEPS = f"--steps 400 --batch 32 {ADAM} --seed {{seed}} --out {{out}}/seed{{seed}}"
 FINETUNE = (
     "evaluate {out}/seed{seed} random --root {out}/actions --size 56 56 --protocols finetune --finetune.epochs 20"
@@ -147,6 +149,7 @@ TABLES = {
         ("curious-robot --scale paper --images {root} --out {out}/robot",),
         ("curious-robot --scale quick --out {out}/robot",),
         "simulated interactions; tables 2 and 3 are printed too",
+        numbers="robot/curious_robot.json",
     ),
     "simclr-labels": PaperTable(
         "SimCLR, table 7: few labels",
@@ -181,6 +184,7 @@ TABLES = {
             ALL_LABELS,
         ),
         "SGD, where the paper has LARS, and in fine-tuning without Nesterov's momentum; all epochs from memory",
+        metrics=("top5_accuracy",),
     ),
     "moco-detection": PaperTable(
         "MoCo, table of detection: AP50 on VOC 2007, Faster R-CNN on ResNet-50",
@@ -229,7 +233,9 @@ TABLES = {
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 192 --steps 200000 --rate 0.01"
             " --drops 0.33 0.66 --decay 5e-4 --seed {seed} --out {out}/seed{seed} method:rotation trunk:caffenet",
             "evaluate {out}/seed{seed} random --root {root}/VOCdevkit/VOC2007 --dataset voc --size 480 640 --protocols"
-            " detection segmentation --seeds {seed} --out {out}/evaluation",
+            " detection --seeds {seed} --out {out}/evaluation",
+            "evaluate {out}/seed{seed} random --root {root}/VOCdevkit/VOC2007 --dataset voc --size 480 640 --protocols"
+            " segmentation --lists {root}/VOCdevkit/VOC2007/ImageSets/Segmentation --seeds {seed} --out {out}/evaluation",
         ),
         (
             CLUTTER,

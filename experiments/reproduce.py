@@ -1,5 +1,6 @@
 """Tables of papers, theirs beside ours: `videossl reproduce NAME`."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from videossl.experiments.console import console
 from videossl.experiments.paper_tables import TABLES, PaperTable
 from videossl.experiments.pretrain import Pretrain
 from videossl.experiments.results import print_table, read_results, rows
-from videossl.experiments.runs import command, versions, write_json
+from videossl.experiments.runs import command, read_json, versions, write_json
 from videossl.training.checkpoints import plain
 
 
@@ -56,22 +57,22 @@ def reproduce(config: Reproduce) -> None:
     show(table)
     if config.show:
         for words in config.commands:
-            console.print("videossl " + " ".join(words))
+            console.print(shlex.join(["videossl", *words]), markup=False)
         return
     for words in config.commands:
-        console.print(f"[bold]videossl {' '.join(words)}[/bold]")
+        console.print(shlex.join(["videossl", *words]), style="bold", markup=False)
         name, rest = split_command(words)
         options = parse(name, rest)
         pretrained(options) if isinstance(options, Pretrain) else getattr(module_of(name), COMMANDS[name].run)(options)
     results = read_results(config.folder / "evaluation")
     if results:
-        print_table(results)
+        print_table(results, table.metrics)
     found = {
         "command": command(),
         "theirs": plain(table),
         "scale": config.scale,
-        "commands": [" ".join(words) for words in config.commands],
-        "ours": [plain(row) for row in rows(results)],
+        "commands": [shlex.join(words) for words in config.commands],
+        "ours": read_json(config.folder / table.numbers) if table.numbers else [plain(row) for row in rows(results)],
         "versions": versions(),
     }
     write_json(config.folder / "reproduce.json", found)

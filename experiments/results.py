@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from videossl.evaluation.base import Judge
+from videossl.evaluation.protocols import mistake
 from videossl.experiments.console import console
 from videossl.training.checkpoints import restore
 
@@ -56,7 +57,7 @@ class Group(NamedTuple):
 
     subject: str  # the method, or "random initialisation"
     trunk: str
-    protocol: str  # "Fine-tuning", or "Fine-tuning, 5 labels a class"
+    protocol: str  # "Fine-tuning", or "Fine-tuning, 5 labels a class"; and why it is not to be trusted, where it is not
     dataset: str
 
 
@@ -103,7 +104,9 @@ def grouped(results: list[dict]) -> dict[Group, list[list[dict]]]:
         checkpoint = asked["checkpoint"]
         beginning = BEGINNINGS.get(checkpoint.get("kind"), RANDOM)
         subject = methods[as_key(learned(r))] if learned(r) else beginning
-        kind = (subject, short(asked["trunk"]), protocols[as_key(options(r))], dataset["series"])
+        wrong = mistake(judge(r))
+        protocol = protocols[as_key(options(r))] + (f" (not to be trusted: {wrong})" if wrong else "")
+        kind = (subject, short(asked["trunk"]), protocol, dataset["series"])
         run = (kind, checkpoint.get("seed", checkpoint["weights"]), asked["seed"] if judge(r).draws else None)
         known = runs[run].setdefault(asked["split"], r)
         if known["asked"]["checkpoint"]["weights"] != checkpoint["weights"]:
@@ -209,9 +212,9 @@ def few(asked: dict) -> str:
     return f", {labels:g} labels a class" if labels >= 1 else f", {100 * labels:g} % of the labels"
 
 
-def print_table(results: list[dict]) -> None:
-    """The headline metrics, on the console: a row for each metric, a column for each kind of trunk."""
-    found = [row for row in rows(results) if row.headline]
+def print_table(results: list[dict], metrics: tuple[str, ...] = ()) -> None:
+    """The headline metrics, and others that are named, on the console: a row for each, a column for each kind of trunk."""
+    found = [row for row in rows(results) if row.headline or row.metric in metrics]
     for dataset in dict.fromkeys(row.dataset for row in found):
         here = [row for row in found if row.dataset == dataset]
         trunks = list(dict.fromkeys(row.trunk for row in here))

@@ -242,6 +242,8 @@ def test_no_strength_is_no_change_and_a_wrong_one_is_refused():
         augment.colour(clips, hue=0.6)
     with pytest.raises(ValueError, match="from 0 on"):
         augment.colour(clips, contrast=-0.1)
+    with pytest.raises(ValueError, match=r"three colours, but got \(8, 2, 1, 6, 6\)"):
+        augment.colour(clips[:, :, :1])
     with pytest.raises(ValueError, match="sigma is a range"):
         augment.blur(clips, (2.0, 1.0))
 

@@ -156,7 +156,7 @@ def colour(
     Returns: (..., T, 3, H, W), floats in [0, 1].
 
     Raises:
-        ValueError: if a strength is negative, or `hue` over 0.5.
+        ValueError: if a strength is negative, `hue` over 0.5, or there are not three colours.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020, appendix A;
     defaults are of its strength 0.5, as in Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020.
@@ -165,6 +165,10 @@ def colour(
     if min(strengths) < 0 or hue > 0.5:
         raise ValueError(
             f"brightness, contrast, saturation and hue are from 0 on, hue to 0.5, but {strengths} were given"
+        )
+    if clips.shape[-3] != 3:
+        raise ValueError(
+            f"clips (..., T, 3, H, W) have three colours, but got {tuple(clips.shape)}: repeat grey three times"
         )
     flat = _flat(clips).clone()
     n = len(flat)

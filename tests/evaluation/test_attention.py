@@ -96,3 +96,9 @@ def test_what_has_no_attention_is_refused(encoder):
         Attention().score(encoder, [], [{"frames": torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "name": "image"}])
     with pytest.raises(ValueError, match="mass lies between 0 and 1"):
         Attention(mass=0).score(encoder, [], records(True))
+    with pytest.raises(ValueError, match="Attention needs videos, but a list is empty"):
+        Attention().score(encoder, [], [])
+    with torch.no_grad():
+        encoder.trunk.blocks[0].mlp.fc1.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="attention to the video's frames is not finite: the trunk has gone astray"):
+        Attention().score(encoder, [], records(True))

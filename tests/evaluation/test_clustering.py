@@ -75,4 +75,13 @@ def test_videos_that_lie_apart_by_class_are_clustered_as_their_classes():
     assert scores.metrics == Clustering(views=VIEWS).score(Encoder(Pixels()), train, test).metrics
     with pytest.raises(ValueError, match="31 clusters were asked for, but there are 30 training videos"):
         Clustering(clusters=31, views=VIEWS).score(Encoder(Pixels()), train, test)
-    assert Clustering(clusters=31, views=VIEWS).fitted(30).clusters == 30
+    assert Clustering(clusters=31, views=VIEWS).fitted(30) == Clustering(clusters=30, views=VIEWS)
+    assert Clustering(views=VIEWS).fitted(2) == Clustering(views=VIEWS)
+
+
+def test_fewer_videos_than_classes_is_said_before_any_is_read():
+    train = [{**record, "frames": None} for record in made(2, "train ")]
+    with pytest.raises(ValueError, match="3 clusters are wanted, one for each class, but there are 2 training videos"):
+        Clustering(views=VIEWS).score(Encoder(Pixels()), train, made(6, "test "))
+    with pytest.raises(ValueError, match="clusters are 0, restarts 10: both start at 1"):
+        Clustering(clusters=0)

@@ -36,3 +36,5 @@ def test_all_views_of_a_video_go_through_in_batches_and_the_mode_is_restored():
     assert (
         scores.trained == 4 and scores.evaluated == 2 and set(scores.metrics) >= {"GFLOPs a video", "seconds a video"}
     )
+    with pytest.raises(ValueError, match="repeats are 0: time is taken once at least"):
+        Cost(repeats=0)

@@ -7,6 +7,7 @@ import torch
 
 from videossl.evaluation.dense import Stages, answers
 from videossl.evaluation.features import Encoder
+from videossl.evaluation.segmentation import Segmentation
 from videossl.models.base import IMAGENET, Trunk
 from videossl.models.small import Small
 from videossl.models.vit import ViT
@@ -94,6 +95,13 @@ def test_trunks_without_maps_and_lists_that_cannot_be_read_are_refused():
     mapless = Trunk(dim=2, length=1, size=8, resize=(8, 8), colours=IMAGENET)
     with pytest.raises(ValueError, match=r"needs a trunk with maps, but Trunk has no maps\(\)"):
         Stages(mapless, 1, (32, 32), False)
+    astray = Small(length=1, width=4, size=32).build()
+    with torch.no_grad():
+        next(astray.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="not finite: the trunk has gone astray"):
+        Stages(astray, 1, (32, 32), False)
+    with pytest.raises(ValueError, match="steps start at 0, a batch at 1"):
+        Segmentation(batch=0)
 
     def read(record):
         raise OSError("is gone")

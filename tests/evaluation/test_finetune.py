@@ -7,6 +7,7 @@ from videossl.evaluation import finetune
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.finetune import Action, FineTune
 from videossl.evaluation.views import Views
+from videossl.models.caffenet import CaffeNet
 from videossl.models.small import Small
 
 VIEWS = Views(clips=2)
@@ -226,6 +227,43 @@ def test_the_epoch_is_chosen_by_the_videos_that_are_to_choose_it(choose, monkeyp
     if choose == "held_out":
         with pytest.raises(ValueError, match="no group of the training videos can be held out"):
             FineTune(epochs=1, views=VIEWS, choose=choose).tuned(Encoder(trunk()), grouped(3), 3, 0, test)
+
+
+def test_what_lies_up_to_a_frozen_layer_stays_and_the_rest_learns():
+    torch.manual_seed(0)
+    encoder = Encoder(CaffeNet(size=39, widths=(8,)).build())
+    before = encoder.trunk.state_dict()
+    images = [{**record, "frames": record["frames"][:1].repeat(1, 1, 5, 5)} for record in made(6)]
+    protocol = FineTune(epochs=2, batch=3, rate=0.1, frozen="conv3", views=Views(clips=1, crops=1))
+    after = protocol.tuned(encoder, images, 3, seed=0)[0].trunk.state_dict()
+    stays = [torch.equal(item, after[name]) for name, item in before.items()]
+    kinds = [name.split(".")[1] for name in before if name.startswith("convolutions")]
+    known = sum(int(place) <= 9 for place in kinds)  # conv1 to conv3, whose means have place 9
+    assert stays == [True] * known + [False] * (len(stays) - known) and known == 8
+    assert all(parameter.requires_grad for parameter in encoder.trunk.parameters())
+    with pytest.raises(ValueError, match="has no layer 'conv9'"):
+        FineTune(epochs=1, frozen="conv9", views=VIEWS).tuned(encoder, images, 3, seed=0)
+
+
+def test_a_trunk_that_is_frozen_whole_is_probed():
+    net = FineTune(epochs=2, batch=4, rate=0.1, frozen="features", views=VIEWS).tuned(Encoder(trunk()), made(12), 3, 0)[
+        0
+    ]
+    assert all(torch.equal(item, net.trunk.state_dict()[name]) for name, item in trunk().state_dict().items())
+    assert not any(part.training for part in net.trunk.modules() if isinstance(part, nn.BatchNorm3d))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"batch": 0}, "epochs are 150 and batch is 0: epochs start at 0, a batch at 1"),
+        ({"epochs": -1}, "epochs are -1"),
+        ({"constant": True, "drops": (0.5,)}, r"constant does not fall, but drops are \(0.5,\): give one"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(wrong, why):
+    with pytest.raises(ValueError, match=why):
+        FineTune(**wrong)
 
 
 def test_accuracy_is_that_of_middle_clips():

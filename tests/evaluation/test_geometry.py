@@ -78,3 +78,5 @@ def test_videos_without_labels_are_described_and_one_clip_has_no_alignment():
     assert scores.trained == 6 and scores.evaluated == 4
     single = Geometry(Views(clips=1, crops=1)).score(Encoder(Pixels()), records[:6], records[6:])
     assert "alignment" not in single.metrics
+    with pytest.raises(ValueError, match="Geometry needs videos, but a list is empty"):
+        Geometry().score(Encoder(Pixels()), [], records)

@@ -39,7 +39,10 @@ def test_each_layer_is_found_among_the_features_of_all():
     for name in layers.names:
         assert torch.equal(features[:, layers.part(name)], pooled(trunk.layer(clips, name), 500))
     with pytest.raises(ValueError, match="has no layer 'conv9'; it has: conv1"):
-        Layers(trunk, ("conv9",), 500)
+        Layers(trunk.train(), ("conv9",), 500)
+    assert trunk.training  # as it was
+    with pytest.raises(ValueError, match="0 numbers of a layer were asked for"):
+        Layers(trunk, ("conv1",), 0)
 
 
 def test_a_layer_scores_what_the_linear_probe_scores_on_it_alone():

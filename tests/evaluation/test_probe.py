@@ -167,6 +167,12 @@ def test_no_group_to_hold_out_is_an_error_unless_the_penalty_is_given():
     assert LinearProbe(penalty=0.01, views=VIEWS).score(Encoder(Pixels()), train, test).metrics["penalty"] == 0.01
 
 
+@pytest.mark.parametrize("wrong", [{"penalty": -1.0}, {"steps": 0}])
+def test_options_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="steps start at 1, a penalty at 0"):
+        LinearProbe(**wrong)
+
+
 def test_test_videos_choose_nothing():
     train = made(64, planted=False)
     encoder = Encoder(Pixels())

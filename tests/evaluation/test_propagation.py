@@ -218,6 +218,10 @@ def test_a_stage_that_is_not_there_and_a_trunk_without_maps_are_refused():
     mapless = Trunk(dim=2, length=1, size=8, resize=(8, 8), colours=IMAGENET)
     with pytest.raises(ValueError, match=r"Trunk has no maps\(\)"):
         Propagation().score(Encoder(mapless, progress=False), [], [record])
+    with torch.no_grad():
+        next(trunk.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="maps of the video's frames are not finite: the trunk has gone astray"):
+        Propagation().score(Encoder(trunk, progress=False), [], [record])
 
 
 class Rank:

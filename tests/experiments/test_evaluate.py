@@ -377,6 +377,9 @@ def test_what_cannot_be_evaluated_is_said_in_words(tiny, run, tmp_path):
         ValueError, match="there is no protocol 'k-NN'; there are: knn, retrieval, linear, finetune, equivariance"
     ):
         config(tiny, run, tmp_path, protocols=("k-NN",))
+    for nothing in ({"seeds": ()}, {"splits": ()}, {"batch": 0}):
+        with pytest.raises(ValueError, match="at least one split, one seed, and a batch of one clip are needed"):
+            config(tiny, run, tmp_path, **nothing)
     with pytest.raises(ValueError, match="has no test list"):
         score(config(tiny, run, tmp_path / "b", data=Videos(tiny, "video_folder")))
 
@@ -417,8 +420,11 @@ def test_published_protocols_are_scored_by_name_and_what_lies_between_two_is_tol
     results = score(dataclasses.replace(plan, protocols=(), compare=pair, out=tmp_path / "compare"))
     between = [f"coclr-retrieval with {field}" for field in ("centre", "views.shortest")]
     assert [r["asked"]["name"] for r in results] == [pair[0], *between, pair[1]]
-    assert [bool(r["mistake"]) for r in results] == [False, False, False, True]
-    assert "not to be trusted, as published: a test video's answer" in " ".join(capsys.readouterr().out.split())
+    assert [bool(r["mistake"]) for r in results] == [False, True, True, True]
+    assert "not to be trusted: a test video's answer" in " ".join(capsys.readouterr().out.split())
+    told = {row.protocol for row in rows(results)}
+    assert "Retrieval, centre False, shortest 1" in told
+    assert "Retrieval, centre False, shortest 16 (not to be trusted: videos under 16 frames are dropped)" in told
     print_table(results)
     assert "centre True" in capsys.readouterr().out
 

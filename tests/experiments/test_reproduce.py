@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.paper_tables import TABLES
 from videossl.experiments.pretrain import Pretrain
 from videossl.experiments.reproduce import Reproduce, reproduce
+from videossl.experiments.runs import write_json
 
 
 def test_fine_tuning_at_the_papers_scale_is_the_papers():
@@ -63,20 +65,52 @@ def test_a_table_is_made_and_the_second_start_does_nothing_again(tmp_path, tiny,
             f"evaluate {{out}}/seed{{seed}} random --root {tiny} --protocols knn --seeds {{seed}} --out {{out}}/evaluation"
             " --workers 0",
         ),
+        metrics=("clip_accuracy",),
     )
     monkeypatch.setitem(module.TABLES, "shuffle-and-learn", table)
     config = Reproduce("shuffle-and-learn", out=tmp_path, seeds=(0, 1))
     reproduce(config)
+    printed = capsys.readouterr().out
+    assert "k-NN: clip accuracy" in printed and "50.2" in printed  # named, and the paper's
     found = json.loads((tmp_path / "reproduce.json").read_text())
     assert {(row["subject"], row["count"]) for row in found["ours"]} == {
         ("ShuffleAndLearn", 2),
         ("random initialisation", 2),
     }
     assert found["theirs"]["theirs"]["Shuffle and Learn"] == [50.2, 18.1]
-    assert "50.2" in capsys.readouterr().out
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix in (".pt", ".npz")}
     reproduce(config)
     assert made and made == {path: path.stat().st_mtime_ns for path in made}
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("name", TABLES)
+def test_what_is_shown_are_lines_that_a_shell_gives_back_to_the_command(name, scale, tmp_path, capsys):
+    config = Reproduce(name, scale, Path("my data"), tmp_path / "an out", seeds=(0, 1), show=True)
+    reproduce(config)
+    lines = [line for line in capsys.readouterr().out.split("\n") if line.startswith("videossl ")]
+    assert [shlex.split(line)[1:] for line in lines] == config.commands and not (tmp_path / "an out").exists()
+
+
+def test_pictures_with_masks_have_lists_of_their_own_at_the_papers_scale():
+    """VOC 2007 has masks of 632 of its 9963 pictures, and segmentation refuses pictures without."""
+    words = Reproduce("rotnet", "paper", Path("data"), Path("out"), seeds=(0,)).commands
+    scored = [one for one in (parse(*split_command(w)) for w in words) if isinstance(one, Evaluate)]
+    lists = {one.protocols: one.data.lists for one in scored}
+    own = Path("data/VOCdevkit/VOC2007/ImageSets/Segmentation")
+    assert lists == {("detection",): None, ("segmentation",): own}
+
+
+def test_a_recipe_that_finds_its_own_numbers_keeps_them(tmp_path, monkeypatch):
+    class Made:
+        @staticmethod
+        def run(options):
+            options.out.mkdir()
+            write_json(options.out / "curious_robot.json", {"rows": {"robot tasks": 0.5}})
+
+    monkeypatch.setattr(module, "module_of", lambda name: Made)
+    reproduce(Reproduce("curious-robot", out=tmp_path, seeds=(0,)))
+    assert json.loads((tmp_path / "reproduce.json").read_text())["ours"] == {"rows": {"robot tasks": 0.5}}
 
 
 def test_commands_are_shown_without_being_run(tmp_path, capsys):

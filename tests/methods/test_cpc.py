@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from videossl.methods.cpc import CPC, asked
 
@@ -39,7 +41,7 @@ def test_logits_are_those_of_a_loop_and_equal_ones_cost_the_logarithm_of_all_pat
             assert own[row] == b * 9 + 2 * 3 + column
             row += 1
     logits, own = asked(torch.zeros_like(predicted), targets, 1)
-    assert torch.nn.functional.cross_entropy(logits, own).item() == pytest.approx(math.log(18), rel=1e-5)
+    assert F.cross_entropy(logits, own).item() == pytest.approx(math.log(18), rel=1e-5)
 
 
 def test_what_is_told_of_a_patch_bounds_what_is_to_be_known_and_comes_nearer_with_more_others():
@@ -57,7 +59,7 @@ def test_what_is_told_of_a_patch_bounds_what_is_to_be_known_and_comes_nearer_wit
             query = torch.cat([rho * x / (1 - rho**2), torch.full_like(x, 0.5 - 0.5 / (1 - rho**2))], 1)
             rows = torch.stack([torch.cat([z, z.square()], 1) for z in (other, y)], 1).unsqueeze(2)  # (B, 2, 1, 8)
             logits, own = asked((2 * dims) ** 0.5 * query[:, None, None].expand(-1, 2, -1, -1), rows, 1)
-            total += math.log(2 * count) - torch.nn.functional.cross_entropy(logits, own).item()
+            total += math.log(2 * count) - F.cross_entropy(logits, own).item()
         bounds[count] = total / rounds
     assert bounds[2] < math.log(4) and bounds[2] + 0.1 < bounds[32] < bounds[512] - 0.05
     assert information - 0.2 < bounds[512] < information + 0.1
@@ -74,12 +76,37 @@ def test_a_context_sees_no_row_below_it(tiny):
 
 def test_patches_overlap_by_half_and_lie_where_they_were(tiny):
     net = CPC(grid=3).build(tiny()).eval()
-    clips = torch.arange(64.0 * 64).view(1, 1, 1, 64, 64).expand(2, 1, 3, -1, -1)
+    clips = torch.arange(64.0 * 64).view(1, 1, 1, 1, 64, 64).expand(2, 1, 1, 3, -1, -1)
     patches = net.patches(clips)
-    assert patches.shape == (2, 3, 3, 1, 3, 32, 32)
+    assert patches.shape == (2, 3, 3, 1, 1, 3, 32, 32)
     for row in range(3):
         for column in range(3):
-            assert patches[0, row, column, 0, 0, 0, 0] == 64 * 16 * row + 16 * column
+            assert patches[0, row, column, 0, 0, 0, 0, 0] == 64 * 16 * row + 16 * column
+
+
+def test_what_is_told_of_a_video_may_be_of_another_moment(tiny, counting):
+    method, starts = CPC(**SMALL, length=2, stride=3, apart=5), []
+    for seed in range(200):
+        shown = method.sample(counting(30), np.random.default_rng(seed))["clips"][:, :, 0, 0, 0].int()
+        assert (shown.diff(dim=1) == 3).all()
+        starts.append(shown[:, 0].tolist())
+    apart = np.diff(starts)[:, 0]
+    assert apart.min() == -5 and apart.max() == 5 and np.max(starts) == 30 - 4 and np.min(starts) == 0
+    assert CPC(length=2).sample(counting(30), np.random.default_rng(0))["clips"].shape == (1, 2, 3, 8, 8)
+
+    net, given = method.build(tiny()).eval(), {}
+    for name, module in (("seen", net.contexts[0]), ("told", net.target)):
+        module.register_forward_pre_hook(lambda module, inputs, name=name: given.setdefault(name, inputs[0]))
+    clips = torch.rand(2, 2, 2, 3, 16, 16)
+    net({"clips": clips})
+    assert torch.allclose(given["seen"].permute(0, 2, 3, 1), features(net, clips[:, :1]), atol=1e-5)
+    assert torch.allclose(given["told"], features(net, clips[:, 1:]), atol=1e-5)
+
+
+def features(net, clips):
+    """Of the patches of one moment: (B, G, G, dim)."""
+    made = [[net.trunk(column[:, 0]) for column in row.unbind(1)] for row in net.patches(clips).unbind(1)]
+    return F.layer_norm(torch.stack([torch.stack(row, 1) for row in made], 1), (net.trunk.dim,))
 
 
 def test_every_distance_and_direction_has_a_layer_of_its_own_and_learns(tiny, batch):
@@ -97,3 +124,5 @@ def test_what_cannot_be_is_said():
         CPC(grid=2)
     with pytest.raises(ValueError, match="directions are 1 to 4"):
         CPC(directions=5)
+    with pytest.raises(ValueError, match="apart and colour are from 0"):
+        CPC(apart=-1)

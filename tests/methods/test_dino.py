@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from videossl.methods.dino import DINO, IBOT, Head, entropy
+from videossl.methods.masks import patchify, unpatchify
 from videossl.models.vit import ViT
 
 SMALL = {"prototypes": 16, "hidden": 24, "bottleneck": 8, "small": 2, "small_size": 0.5}
@@ -148,7 +149,7 @@ def test_small_crops_are_blurred_in_a_share_of_their_own_and_the_second_large_on
     assert DINO().blurring == (1.0, 0.1) and DINO().small_blurred == 0.5
 
 
-def test_hidden_patches_of_half_the_views_are_told_and_their_pixels_are_not_seen(tokens):
+def test_hidden_patches_of_half_the_views_are_told(tokens):
     torch.manual_seed(0)
     net = IBOT(**SMALL, hide=(0.4, 0.6)).build(tokens()).eval()
     hidden = net.hide(torch.rand(8, 1, 3, 16, 16))
@@ -163,6 +164,28 @@ def test_hidden_patches_of_half_the_views_are_told_and_their_pixels_are_not_seen
     assert net.of_patches(teacher, student, hidden).item() == pytest.approx(expected, rel=1e-4)
     assert net.of_patches(teacher, student, torch.zeros_like(hidden)) == 0
     assert net.patch.center.center.abs().max() == 0
+
+
+def test_hidden_patches_are_not_seen_by_the_student_and_are_by_the_teacher(tokens, clips):
+    torch.manual_seed(0)
+    net = IBOT(**{**SMALL, "small": 0}, hide=(0.4, 0.6)).build(tokens()).eval()
+    large, _ = net.crops(clips)
+    hidden = net.hide(large.flatten(0, 1))
+    pixels = patchify(large.flatten(0, 1), (1, 4, 4))
+    pixels[hidden] = 1 - pixels[hidden]
+    answers = []
+    for views in (large, unpatchify(pixels, (1, 4, 4), (1, 4, 4)).unflatten(0, large.shape[:2])):
+        net.crops = lambda _, views=views: (views, [])
+        hooks = [
+            head.register_forward_hook(lambda module, given, result: answers.append(result))
+            for head in (net.head, net.teacher.copies[1])
+        ]
+        net(clips)
+        for hook in hooks:
+            hook.remove()
+    student, teacher, other_student, other_teacher = answers
+    assert torch.allclose(student, other_student, atol=1e-5)
+    assert not torch.allclose(teacher[:, 1:][hidden], other_teacher[:, 1:][hidden], atol=1e-2)
 
 
 def test_a_heads_answers_are_cosines_with_its_prototypes():
@@ -193,6 +216,8 @@ def test_what_cannot_be_is_said(tiny):
     for wrong in ({"held": -0.1}, {"small_blurred": 2.0}):
         with pytest.raises(ValueError, match="small_blurred and held are shares"):
             DINO(**wrong)
+    with pytest.raises(ValueError, match="hide is a range of shares"):
+        IBOT(hide=(0.5, 0.1))
 
 
 def test_panels_show_what_each_head_of_a_transformer_attends_to(tiny, clips):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from videossl.methods.ijepa import IJEPA, drawn, pick
 from videossl.models.vit import ViT
@@ -25,7 +26,29 @@ def test_blocks_that_leave_nothing_to_see_are_refused():
         drawn(IJEPA(scale=(1.0, 1.0), aspect=(1.0, 1.0)), 2, (1, 2, 2))
 
 
-def test_the_teacher_gets_no_gradient_and_its_tokens_are_the_target():
+def test_the_loss_is_how_far_each_blocks_places_are_from_the_teachers_normalised_tokens():
+    torch.manual_seed(0)
+    trunk = ViT(width=24, depth=1, heads=2, patch=4, size=24).build()
+    net = IJEPA(**SMALL).build(trunk).eval()
+    with torch.no_grad():  # a teacher apart from its student
+        net.teacher.copies[0].trunk.embed.weight.mul_(2)
+    clips = torch.rand(3, 1, 3, 24, 24)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # eval mode's
+        context, targets = drawn(net.method, 3, (1, 6, 6))
+    whole = net.teacher.copies[0].trunk.tokens(clips)[:, 1:]
+    errors = []
+    for n in range(3):
+        seen = trunk.tokens(clips[n : n + 1], context[n : n + 1])[:, 1:]
+        for block in targets[n]:
+            told = net.predict(seen, context[n : n + 1], block[None, None], (1, 6, 6))[0, 0]  # of this block alone
+            for place, answer in zip(block, told, strict=True):
+                off = (answer - F.layer_norm(whole[n, place], (24,))).abs()
+                errors.append(torch.where(off < 1, off.square() / 2, off - 0.5).mean().item())
+    assert net({"clips": clips})[0].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
+def test_the_teacher_gets_no_gradient_and_follows():
     torch.manual_seed(0)
     trunk = ViT(width=24, depth=1, heads=2, patch=4, size=24).build()
     net = IJEPA(**SMALL, momentum=0.5).build(trunk)

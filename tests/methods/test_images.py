@@ -12,6 +12,8 @@ def test_any_frame_of_a_video_is_drawn_and_the_only_one_of_an_image(counting):
     assert seen == set(range(5))
     image = {"frames": torch.full((1, 3, 4, 6), 7, dtype=torch.uint8)}
     assert torch.equal(one_frame(image, np.random.default_rng(0)), image["frames"])
+    with pytest.raises(ValueError, match=r"three colours, but got \(1, 4, 6\): repeat grey three times"):
+        one_frame({"frames": image["frames"][:, :1]}, np.random.default_rng(0))
 
 
 def test_grey_records_are_refused_where_colours_are_needed(counting):

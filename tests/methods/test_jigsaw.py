@@ -95,7 +95,7 @@ def test_a_share_of_the_puzzles_is_grey_and_none_in_evaluation():
     clips = torch.rand(100, 4, 1, 3, 12, 12)
     grey = (net.trunk.normalise(net.view(clips).flatten(0, 1)).std(2) < 1e-3).flatten(1).all(1).view(100, 4)
     assert (grey.all(1) == grey.any(1)).all() and 30 < grey.all(1).sum() < 70
-    assert net.eval().view(clips).std(3).amin() >= 0 and (net.view(clips).std(3).amax((1, 2, 3, 4)) > 0.1).all()
+    assert (net.eval().view(clips).std(3).amax((1, 2, 3, 4)) > 0.1).all()
 
 
 def test_towers_share_their_weights_and_the_order_matters(tiny):

@@ -52,3 +52,5 @@ def test_a_convolutional_trunk_is_refused_and_so_is_a_width_that_heads_do_not_di
         MAE().build(tiny())
     with pytest.raises(ValueError, match="multiple of its 5 heads"):
         MAE(heads=5)
+    with pytest.raises(ValueError, match="width, 4, should be 6 or more"):
+        MAE(width=4, heads=4)

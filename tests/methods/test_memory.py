@@ -99,6 +99,27 @@ def test_contrast_is_the_softmax_over_all_records():
     assert loss.item() == pytest.approx(math.log(6), rel=1e-4)
 
 
+@pytest.mark.parametrize("balance", [None, 0.2])
+def test_losses_are_the_logarithms_of_the_own_records_share_of_all_that_is_remembered(balance, tiny, batch):
+    records, made = pictures(6), {}
+    kind = InstanceDiscrimination if balance is None else PIRL
+    given = {} if balance is None else {"patches": 2, "balance": balance}
+    torch.manual_seed(0)
+    net = kind(out=8, temperature=0.2, **given).prepare(records).build(tiny()).eval()
+    asked = batch(net.method, records)
+    for head in ("projector",) if balance is None else ("whole", "together"):
+        getattr(net, head).register_forward_hook(
+            lambda module, inputs, result, head=head: made.setdefault(head, F.normalize(result, dim=1))
+        )
+    loss = net(asked)[0].item()
+    costs = []
+    for z in made.values():
+        shares = [(row @ net.memory.rows.T / 0.2).softmax(0) for row in z]
+        costs.append(sum(-math.log(share[n]) for share, n in zip(shares, asked["number"], strict=True)) / 6)
+    expected = costs[0] if balance is None else 0.8 * costs[0] + 0.2 * costs[1]
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, batch):
     records = pictures(6)
     for balance, silent in ((1.0, "whole"), (0.0, "together")):

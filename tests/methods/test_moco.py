@@ -72,7 +72,22 @@ def test_equal_scores_cost_the_logarithm_of_all_keys(tiny, clips):
     assert net(clips)[0].item() == pytest.approx(math.log(32), rel=1e-5)
 
 
-def test_version_3_has_both_directions_and_twice_the_temperature(tiny):
+def test_version_3_has_both_directions(tiny, clips):
+    torch.manual_seed(0)
+    net, taken = MoCo(version=3, hidden=8, out=5, temperature=0.3).build(tiny()).eval(), []
+    for head in (net.predictor, net.teacher.copies[1]):
+        head.register_forward_hook(lambda module, given, result: taken.append(F.normalize(result, dim=1)))
+    loss = net(clips)[0].item()
+    queries, keys = (found.unflatten(0, (4, 2)) for found in taken)
+    total = 0.0
+    for view in (0, 1):
+        for n in range(4):
+            scores = [math.exp(queries[n, view] @ key / 0.3) for key in keys[:, 1 - view]]
+            total -= 2 * 0.3 * math.log(scores[n] / sum(scores)) / 4
+    assert loss == pytest.approx(total, rel=1e-4)
+
+
+def test_version_3_costs_twice_the_temperature(tiny):
     net = MoCo(version=3, hidden=8, out=5, temperature=0.2).build(tiny())
     same = F.normalize(torch.ones(6, 5), dim=1)
     assert net.contrast(same, same).item() == pytest.approx(2 * 0.2 * math.log(6), rel=1e-5)
@@ -92,6 +107,7 @@ def test_version_3_leaves_a_transformers_patches_embedded_as_they_were_drawn(tok
     for built, layers in ((net, 3), (MoCo(version=3, hidden=8, out=5).build(tiny()), 2)):
         assert sum(isinstance(layer, nn.Linear) for layer in built.projector.layers) == layers
         assert not list(built.projector.layers[-1].parameters())  # a norm without scale and shift
+        assert isinstance(built.predictor.layers[-1], nn.BatchNorm1d if built is net else nn.Linear)
 
 
 @pytest.mark.parametrize("others", [1, 8, 64])

@@ -62,6 +62,15 @@ def test_a_lightning_module_trains_the_trunk_and_what_it_logs_is_a_metric(learn,
     assert net.module.backbone.trunk is net.trunk
 
 
+def test_a_module_is_given_the_records_labels(batch, tiny):
+    records = [{**record, "label": n} for n, record in enumerate(pictures(4))]
+    del records[2]["label"]
+    net, given = Others(module=TheirSimCLR, **WEAK).build(tiny()), []
+    net.module.training_step = lambda parts, index: given.append(parts[1]) or net.module.backbone(parts[0][0]).mean()
+    net(batch(net.method, records))
+    assert sorted(given[0].tolist()) == [-1, 0, 1, 3]
+
+
 def test_any_module_with_a_loss_will_do_and_its_batch_is_what_one_says(batch, tiny):
     method = Others(module=Plain, batch=lambda views, batch: views, length=3)
     clip = {"clips": torch.randint(256, (4, 2, 3, 3, 16, 16), dtype=torch.uint8)}

@@ -40,8 +40,11 @@ def test_the_net_contrasts_what_its_head_makes_of_the_views(batch, tiny):
     torch.manual_seed(0)
     records = [{"frames": torch.randint(256, (1, 3, 16, 16), dtype=torch.uint8), "name": str(n)} for n in range(5)]
     for head, width in (("nonlinear", 8), ("linear", 8), ("none", 16)):
-        method = SimCLR(head=head, hidden=12, out=8)
+        method = SimCLR(head=head, hidden=12, out=8, temperature=0.3)
         net = method.build(tiny()).eval()
+        taken = []
+        net.projector.register_forward_hook(lambda module, given, result, taken=taken: taken.append(result))
         value, metrics = net(batch(method, records))
-        assert net.projector(torch.zeros(2, 16)).shape == (2, width)
-        assert value.item() > 0 and metrics["guessing"] == pytest.approx(0.2)
+        assert taken[0].shape == (10, width) and metrics["guessing"] == pytest.approx(0.2)
+        one, other = taken[0].unflatten(0, (5, 2)).unbind(1)
+        assert value.item() == pytest.approx(algorithm_1(one, other, 0.3), rel=1e-4)

@@ -71,13 +71,13 @@ def shown_grads(net, lightness, colour):
 def test_targets_are_units_of_lightness_nearest_colours_and_logarithms_of_depth(tiny):
     net = dataclasses.replace(DEPTH, near=0.1, far=10.0).build(tiny()).eval()
     lab = torch.tensor([62.4, 41.0, -19.0]).view(1, 3, 1, 1).expand(-1, -1, 16, 16)
-    depth = torch.full((1, 1, 16, 16), 1.001)
-    depth[..., 8:] = 0.0
-    targets = net.targets(torch.cat([lab_to_rgb(lab), depth], 1))
+    depth = torch.full((1, 1, 1, 16, 16), 1.001)
+    depth[..., 6:] = 0.0
+    targets = net.targets(net.view({"clips": lab_to_rgb(lab).unsqueeze(1), "depth": depth}))
     assert (targets["lightness"][0] == 62).all()
     assert net.bins[targets["colour"][0][0, 0, 0, 0]].tolist() == [40, -20]
-    assert (targets["depth"][0][..., 0, 0] == 50).all()  # halfway between 0.1 and 10 m
-    assert targets["depth"][2][0, 0].tolist() == [1, 1, 0, 0]  # where there is no depth, nothing is asked
+    assert (targets["depth"][0][0, :, 0, 0] == 50).all()  # halfway between 0.1 and 10 m
+    assert targets["depth"][2][0, 0].tolist() == [1, 0, 0, 0]  # where some of a place has no depth, nothing is asked
 
 
 def test_records_that_cannot_be_asked_are_refused_in_words(counting, tiny):

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.features import Encoder
-from videossl.evaluation.propagation import clips_around, resting
+from videossl.evaluation.features import ASTRAY, Encoder, resting
+from videossl.evaluation.propagation import clips_around
 from videossl.evaluation.views import Views
 
 
@@ -51,6 +51,7 @@ class Attention(Judge):
         Raises:
             ValueError: the trunk is no transformer, a video has one frame, or none can be read.
         """
+        self.refuse(test)
         if self.frames < 2 or not 0 < self.mass <= 1:
             raise ValueError(f"{self}: frames are two or more, and mass lies between 0 and 1")
         views = self.views.resolved(encoder.trunk)
@@ -98,7 +99,7 @@ def attention_of(encoder: Encoder, frames: Tensor, views: Views) -> Tensor:
     missing, so a map adds up to less than 1.
 
     Raises:
-        ValueError: the trunk is no transformer.
+        ValueError: the trunk is no transformer, or what it gives is not finite.
     """
     trunk, found = encoder.trunk, []
     if not hasattr(trunk, "attention"):
@@ -107,7 +108,10 @@ def attention_of(encoder: Encoder, frames: Tensor, views: Views) -> Tensor:
         for clips in clips_around(frames, views, trunk).split(max(1, encoder.batch // views.length)):
             maps = trunk.attention(augment.pixels(clips.to(encoder.device))).float().cpu()
             found.append(maps[:, :, maps.shape[2] // 2])
-    return torch.cat(found)
+    found = torch.cat(found)
+    if not found.isfinite().all():
+        raise ValueError(f"attention to the video's frames is not finite: {ASTRAY}")
+    return found
 
 
 def area(maps: Tensor, mass: float) -> Tensor:

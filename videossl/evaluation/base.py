@@ -66,8 +66,9 @@ class Judge(ABC):
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """How well the encoder's trunk does on `test`, given the labels of `train`. The trunk stays as it is.
 
-        `self.refuse(train, test)` comes first. `encoder.features(train, self.views)` gives features of each video's clips, decoded once for all protocols, and
-        `encoder.moments` those of clips that begin where you say; `classified` makes scores of a classifier's answers.
+        `self.refuse(train, test)` comes first. `encoder.features(train, self.views)` gives features of each video's
+        clips, decoded once for all protocols, and `encoder.moments` those of clips that begin where you say;
+        `classified` makes scores of a classifier's answers.
         """
 
     def refuse(self, *lists: Sequence[dict]) -> None:

@@ -5,7 +5,7 @@ mutual information); Hubert and Arabie, "Comparing partitions", Journal of Class
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -35,6 +35,10 @@ class Clustering(Judge):
     draws = True
     by_default = False
 
+    def __post_init__(self):
+        if self.restarts < 1 or (self.clusters is not None and self.clusters < 1):
+            raise ValueError(f"clusters are {self.clusters}, restarts {self.restarts}: both start at 1")
+
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides where k-means begins.
 
@@ -46,11 +50,9 @@ class Clustering(Judge):
         """
         self.refuse(train, test)
         count = self.clusters or number_of_classes(train, test)
+        self._check(count, len(train))
         gallery, asked = encoder.features(train, self.views), encoder.features(test, self.views)
-        if not 1 <= count <= len(gallery.kept):
-            raise ValueError(
-                f"{count} clusters were asked for, but there are {len(gallery.kept)} training videos: set `clusters`"
-            )
+        self._check(count, len(gallery.kept))
         means = KMeans(count, n_init=self.restarts, random_state=seed).fit(gallery.videos.numpy())
         truth = asked.labels.numpy()
         found = agreement(truth, means.predict(asked.videos.numpy()))
@@ -63,11 +65,16 @@ class Clustering(Judge):
             train_failed=gallery.failed,
         )
 
+    def _check(self, count: int, videos: int) -> None:
+        if count > videos:
+            wanted = "were asked for" if self.clusters else "are wanted, one for each class"
+            raise ValueError(
+                f"{count} clusters {wanted}, but there are {videos} training videos: give fewer `clusters`"
+            )
+
     def fitted(self, videos: int) -> "Clustering":
         """With no more clusters than there are training videos, where a number was given."""
-        return (
-            self if self.clusters is None or self.clusters <= videos else Clustering(videos, self.restarts, self.views)
-        )
+        return self if self.clusters is None else replace(self, clusters=min(self.clusters, videos))
 
 
 def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.features import Encoder
+from videossl.evaluation.features import Encoder, resting
 from videossl.evaluation.views import Views
 from videossl.models.base import Trunk
 
@@ -29,6 +29,10 @@ class Cost(Judge):
     unit = "number"
     by_default = False
 
+    def __post_init__(self):
+        if self.repeats < 1:
+            raise ValueError(f"repeats are {self.repeats}: time is taken once at least")
+
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """Nothing is drawn that matters, so the seed changes nothing.
 
@@ -42,12 +46,10 @@ class Cost(Judge):
         return Scores(metrics, tested=list(range(len(test))), trained=len(train), failed={})
 
 
-@torch.inference_mode()
 def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dict[str, float]:
     """See `Cost.score`, of clips (N, T, 3, H, W) that go through the trunk `batch` at once; its mode is restored."""
-    mode, gpu = trunk.training, clips.device.type == "cuda"
-    trunk.eval()
-    try:
+    gpu = clips.device.type == "cuda"
+    with resting(trunk):
         with FlopCounterMode(display=False) as counter:
             trunk(clips[:1])
         if gpu:
@@ -60,8 +62,6 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
             if gpu:
                 torch.cuda.synchronize(clips.device)
             seconds.append(time.perf_counter() - began)
-    finally:
-        trunk.train(mode)
     spent = median(seconds[WARM:])
     memory = {"GB": torch.cuda.max_memory_allocated(clips.device) / 1e9} if gpu else {}
     return {

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from videossl.evaluation.features import Encoder
+from videossl.evaluation.features import ASTRAY, Encoder, resting
 from videossl.evaluation.finetune import OPTIMIZERS
-from videossl.evaluation.propagation import resting
 from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
@@ -39,7 +38,7 @@ class Stages(nn.Module):
         size: height and width of the pictures.
 
         Raises:
-            ValueError: the trunk has no maps, or one cell for all of a picture.
+            ValueError: the trunk has no maps, one cell for all of a picture, or maps that are not finite.
         """
         super().__init__()
         self.trunk, self.length, self.frozen = trunk.requires_grad_(not frozen), length, frozen
@@ -54,6 +53,8 @@ class Stages(nn.Module):
                 f"{type(trunk).__name__} has one cell for all of a picture of {size[0]}x{size[1]} pixels, so it cannot tell places apart: "
                 "take another trunk, or larger pictures"
             )
+        if not all(m.isfinite().all() for m in maps):
+            raise ValueError(f"maps of a black picture are not finite: {ASTRAY}")
 
     def train(self, mode: bool = True) -> "Stages":
         super().train(mode)
@@ -84,6 +85,10 @@ class Heads:
     frozen: bool = False  # the trunk stays as it is: only what is on it learns
     # its length: frames that a picture stands still
     views: Views = field(default_factory=lambda: Views(clips=1, crops=1))
+
+    def __post_init__(self):
+        if self.steps < 0 or self.batch < 1:
+            raise ValueError(f"steps are {self.steps} and batch is {self.batch}: steps start at 0, a batch at 1")
 
     def learn(
         self, encoder: Encoder, build: Callable[[Trunk], Net], train: Sequence[dict], sample: Sample, seed: int

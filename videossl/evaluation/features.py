@@ -1,7 +1,7 @@
 """Features of videos: each is decoded once for all that is seen of it, and remembered."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from videossl import augment
 from videossl.evaluation.kept import Kept
 from videossl.evaluation.views import Views, span
 from videossl.models.base import Trunk
+
+ASTRAY = "the trunk has gone astray. Train it at a lower rate, or take another --precision"
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,7 @@ class Encoder:
         values = torch.stack([found[n] for n in kept])
         if not values.isfinite().all():
             bad = [records[n]["name"] for n in kept if not found[n].isfinite().all()]
-            raise ValueError(
-                f"features of {bad[0]} are not finite ({len(bad)} of {len(kept)} videos): the trunk has gone astray. "
-                "Train it at a lower rate, or take another --precision"
-            )
+            raise ValueError(f"features of {bad[0]} are not finite ({len(bad)} of {len(kept)} videos): {ASTRAY}")
         self._keep({id(record): known[id(record)] for record in fresh}, views)
         labels = torch.tensor([int(records[n].get("label", -1)) for n in kept])
         return Features(values, labels, kept, failed, whole=views.every is not None)
@@ -190,18 +189,12 @@ class Encoder:
         mine = batches[rank::world]
         source = DataLoader(_Seen(records, views), batch_sampler=mine, num_workers=self.workers, collate_fn=list)
         done: list[tuple[int, Tensor | str]] = []
-        modes = {module: module.training for module in self.trunk.modules()}
-        self.trunk.eval()
-        try:
-            with torch.inference_mode(), nullcontext() if self.fabric is None else self.fabric.autocast():
-                for videos in self.bar(source, len(mine), "encoding videos") if mine else ():
-                    read = [(n, clips) for n, clips in videos if isinstance(clips, Tensor)]
-                    encoded = self._through([clips for _, clips in read], views)
-                    done += [(n, why) for n, why in videos if isinstance(why, str)]
-                    done += [(n, item) for (n, _), item in zip(read, encoded, strict=True)]
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with resting(self.trunk), nullcontext() if self.fabric is None else self.fabric.autocast():
+            for videos in self.bar(source, len(mine), "encoding videos") if mine else ():
+                read = [(n, clips) for n, clips in videos if isinstance(clips, Tensor)]
+                encoded = self._through([clips for _, clips in read], views)
+                done += [(n, why) for n, why in videos if isinstance(why, str)]
+                done += [(n, item) for (n, _), item in zip(read, encoded, strict=True)]
         parts = [done] if world == 1 else [self.fabric.broadcast(done, src=other) for other in range(world)]
         return {id(records[n]): (records[n], item) for part in parts for n, item in part}
 
@@ -243,6 +236,19 @@ class _Seen(Dataset):
             return n, frames[self.views.indices(len(frames))]  # (V, T, C, H, W) uint8
         except (ValueError, OSError) as error:
             return n, str(error)
+
+
+@contextmanager
+def resting(net: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every module's mode is restored."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -45,6 +45,10 @@ class FineTune(Judge):
 
     The network that is tested is the last step's. `choose` takes that of the epoch with the best accuracy, on the middle
     clip, of groups held out of the training videos, or, as much published code does by mistake, of the test videos.
+
+    `frozen` names a layer of the trunk: what is computed up to it stays as it is, batch norm's means too, and the rest
+    learns. The first layers frozen, one more each time, tell how far into the trunk what was learned is of use
+    (Yosinski et al., "How transferable are features in deep neural networks?", NIPS 2014).
     """
 
     epochs: int = 150  # 0 tests the trunk under a random layer
@@ -61,11 +65,18 @@ class FineTune(Judge):
     average: Literal["softmax", "logits"] = "softmax"  # what is averaged over views
     choose: Literal["last", "held_out", "test"] = "last"  # whose accuracy chooses the epoch: see above
     labels: float | None = None  # labelled training videos a class, under 1 a share of them; None: all
+    frozen: str | None = None  # the last layer of the trunk that does not learn, such as conv3; None: all learn
     views: Views = field(default_factory=Views)  # of test videos; clips for training are as long, as wide and as sparse
 
     title: ClassVar[str] = "Fine-tuning"
     headlines = ("video_accuracy", "clip_accuracy")
     draws = True
+
+    def __post_init__(self):
+        if self.epochs < 0 or self.batch < 1:
+            raise ValueError(f"epochs are {self.epochs} and batch is {self.batch}: epochs start at 0, a batch at 1")
+        if self.constant and self.drops:
+            raise ValueError(f"a rate that is constant does not fall, but drops are {self.drops}: give one of the two")
 
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides the labelled videos, the layer's first weights, and the order, clips and crops in training.
@@ -73,8 +84,8 @@ class FineTune(Judge):
         Returns: metrics are those of `classified`, and "train_loss": the mean cross entropy over the last epoch.
 
         Raises:
-            ValueError: a label is missing, a class has fewer videos than `labels`, no group can be held out, or the loss
-                is not finite any more.
+            ValueError: a label is missing, a class has fewer videos than `labels`, no group can be held out, the trunk
+                has no layer `frozen`, or the loss is not finite any more.
             ValueError or OSError: a training video cannot be read (a note names it): leave it out.
         """
         self.refuse(train, test)
@@ -109,6 +120,8 @@ class FineTune(Judge):
         with torch.random.fork_rng([encoder.device] if encoder.device.type == "cuda" else []):
             torch.manual_seed(seed)
             net = question.build(copy.deepcopy(encoder.trunk)).requires_grad_()
+            if self.frozen is not None:
+                net.freeze(self.frozen)
             groups = [{"params": net.trunk.parameters()}, {"params": net.linear.parameters(), "scale": self.head}]
             optimizer = OPTIMIZERS[self.optimizer](groups, lr=self.rate, weight_decay=self.decay)
             rate = falling(self.rate, self.drops) if self.drops or self.constant else cosine(self.rate)
@@ -176,6 +189,36 @@ class ActionNet(Net):
         self.trunk, self.size, self.area = trunk, question.size, question.area
         self.dropout = nn.Dropout(question.dropout)
         self.linear = nn.Linear(trunk.dim, question.classes)
+        self.still: list[nn.Module] = []  # parts of the trunk that stay in eval mode
+
+    def freeze(self, layer: str) -> None:
+        """What the trunk computes up to a layer learns no more: the weights on its way, and running means.
+
+        Raises:
+            ValueError: the trunk has no such layer.
+        """
+        ran: list[nn.Module] = []
+        parts = [module for module in self.trunk.modules() if not list(module.children())]
+        hooks = [part.register_forward_hook(lambda module, *_: ran.append(module)) for part in parts]
+        weights = [weight for weight in self.trunk.parameters() if weight.requires_grad]
+        clips = self.trunk.mean.new_zeros(1, self.trunk.length, 3, self.trunk.size, self.trunk.size)
+        self.trunk.eval()
+        try:
+            maps = self.trunk.layer(clips, layer)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        on_the_way = torch.autograd.grad(maps.sum(), weights, allow_unused=True)
+        for weight, gradient in zip(weights, on_the_way, strict=True):
+            weight.requires_grad_(gradient is None)
+        self.still = ran
+        self.train()
+
+    def train(self, mode: bool = True) -> "ActionNet":
+        super().train(mode)
+        for part in self.still:
+            part.eval()
+        return self
 
     def forward(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         clips = augment.pixels(batch["clips"])  # (B, T, C, H, W)

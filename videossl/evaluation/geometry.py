@@ -39,6 +39,7 @@ class Geometry(Judge):
 
         Returns: metrics are those of `described`; "alignment" is left out where videos have one clip.
         """
+        self.refuse(train, test)
         both = [encoder.features(records, self.views) for records in (train, test)]
         clips = torch.cat([features.values for features in both])
         return Scores(

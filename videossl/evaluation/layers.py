@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.features import Encoder
+from videossl.evaluation.features import Encoder, resting
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.views import Views
 from videossl.models.base import Trunk
@@ -49,10 +49,10 @@ class LayerProbe(Judge):
             ValueError: the trunk has no such layer, or what `LinearProbe` raises.
         """
         trunk = encoder.trunk
-        layers = Layers(trunk, self.layers or trunk.layers, self.numbers)
         views = self.views.resolved(trunk)
-        every = Encoder(layers, encoder.fabric, encoder.workers, encoder.batch, encoder.progress)
         probe = LinearProbe(self.labels, self.penalty, self.steps, views)
+        layers = Layers(trunk, self.layers or trunk.layers, self.numbers)
+        every = Encoder(layers, encoder.fabric, encoder.workers, encoder.batch, encoder.progress)
         metrics, intervals, scores = {}, {}, None
         for name in layers.names:
             learned = probe.learn(every, train, test, seed, layers.part(name))
@@ -67,17 +67,16 @@ class Layers(nn.Module):
 
     def __init__(self, trunk: Trunk, names: Sequence[str], numbers: int):
         """Raises:
-        ValueError: the trunk has no layer of a name.
+        ValueError: the trunk has no layer of a name, or less than one number is asked for.
         """
         super().__init__()
+        if numbers < 1:
+            raise ValueError(f"{numbers} numbers of a layer were asked for: ask for one or more")
         self.trunk, self.names, self.numbers = trunk, tuple(names), numbers
         self.length, self.size = trunk.length, trunk.size
         probe = torch.zeros(1, trunk.length, 3, trunk.size, trunk.size, device=trunk.mean.device)
-        mode = trunk.training
-        trunk.eval()
-        with torch.inference_mode():
+        with resting(trunk):
             dims = [pooled(trunk.layer(probe, name), numbers).shape[1] for name in self.names]
-        trunk.train(mode)
         ends = torch.tensor(dims).cumsum(0).tolist()
         self.dim = ends[-1]
         self.parts = {name: slice(end - dim, end) for name, dim, end in zip(self.names, dims, ends, strict=True)}

@@ -24,6 +24,7 @@ class Pixelwise(Heads):
     width: int = 256  # channels of the hidden layer
 
     def __post_init__(self):
+        super().__post_init__()
         if self.stages < 1:
             raise ValueError(f"{self.stages} stages: the head stands on one of the trunk's at least")
 

@@ -44,6 +44,10 @@ class LinearProbe(Judge):
     headlines = ("video_accuracy",)
     draws = True
 
+    def __post_init__(self):
+        if self.steps < 1 or (self.penalty is not None and self.penalty < 0):
+            raise ValueError(f"steps are {self.steps}, the penalty {self.penalty}: steps start at 1, a penalty at 0")
+
     def score(self, encoder: Encoder, train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> Scores:
         """The seed decides which videos are labelled and which groups are held out, alike for every trunk.
 

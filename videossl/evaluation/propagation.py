@@ -8,8 +8,8 @@ github.com/davisvideochallenge/davis2017-evaluation does.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from videossl import augment
 from videossl.evaluation.base import Judge, Scores
-from videossl.evaluation.features import Encoder
+from videossl.evaluation.features import ASTRAY, Encoder, resting
 from videossl.evaluation.views import Views
 from videossl.models.base import Trunk
 
@@ -117,19 +117,6 @@ class Unseen(ValueError):
     """Why a video is not scored, though the others are."""
 
 
-@contextmanager
-def resting(trunk: torch.nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's mode is restored."""
-    modes = {module: module.training for module in trunk.modules()}
-    trunk.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
 def maps_of(encoder: Encoder, frames: Tensor, views: Views, stage: int = -1) -> Tensor:
     """The trunk's maps of every frame, whole: (T, 3, H, W) uint8 to (T, D, h, w) float32.
 
@@ -137,7 +124,7 @@ def maps_of(encoder: Encoder, frames: Tensor, views: Views, stage: int = -1) -> 
         views: length and stride of the clip that a frame is the middle of; beyond its ends a video stands still.
 
     Raises:
-        ValueError: the trunk has no maps, or none of such a stage.
+        ValueError: the trunk has no maps, none of such a stage, or some that are not finite.
     """
     trunk, found = encoder.trunk, []
     with resting(trunk), nullcontext() if encoder.fabric is None else encoder.fabric.autocast():
@@ -147,7 +134,10 @@ def maps_of(encoder: Encoder, frames: Tensor, views: Views, stage: int = -1) -> 
                 raise ValueError(f"{type(trunk).__name__} has {len(stages)} stages, but stage {stage} was asked for")
             maps = stages[stage].float()
             found.append(maps[:, :, maps.shape[2] // 2])
-    return torch.cat(found)
+    found = torch.cat(found)
+    if not found.isfinite().all():
+        raise ValueError(f"maps of the video's frames are not finite: {ASTRAY}")
+    return found
 
 
 def clips_around(frames: Tensor, views: Views, trunk: Trunk) -> Tensor:

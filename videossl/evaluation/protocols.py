@@ -28,8 +28,12 @@ class Published:
     judge: Judge
     source: str
     leaves: str = ""  # in what ours differs from the source
-    mistake: str = ""  # what makes the source's number more than it should be, where this protocol repeats it
     version: int = 1
+
+    @property
+    def mistake(self) -> str:
+        """What makes the source's number more than it should be, where this protocol repeats it."""
+        return mistake(self.judge)
 
 
 TEN_CLIPS = Views(clips=10, crops=1)
@@ -48,6 +52,8 @@ COCLR = FineTune(
     choose="held_out",
     views=Views(length=32, every=15, crops=10),
 )
+# Fields that exclude each other: clips evenly spaced or one every so many frames; a rate that stays or falls in steps.
+TOGETHER = ("views.clips", "views.every"), ("constant", "drops")
 HALF_OVERLAPPING = Views(length=32, every=15, crops=1)
 
 PUBLISHED = {
@@ -81,7 +87,6 @@ PUBLISHED = {
         dataclasses.replace(COCLR, choose="test"),
         "the same code",
         leaves="their choice is on 30 % of the test list, ours on all of it",
-        mistake="test videos choose the epoch",
     ),
     "coclr-linear": Published(
         LinearProbe(views=dataclasses.replace(HALF_OVERLAPPING, crops=10)),
@@ -95,7 +100,6 @@ PUBLISHED = {
     "coclr-retrieval-centred": Published(
         Retrieval(centre=True, views=dataclasses.replace(HALF_OVERLAPPING, shortest=16)),
         "the same code as it is",
-        mistake="a test video's answer depends on the other test videos, and those under half a clip are dropped",
     ),
     "rspnet-finetune": Published(
         FineTune(epochs=30, batch=32, rate=0.1, decay=1e-4, area=(0.25, 1.0), views=TEN_CLIPS),
@@ -163,12 +167,24 @@ PUBLISHED = {
 }
 
 
+def mistake(judge: Judge) -> str:
+    """What makes a protocol's number more than it should be, whoever asks for it; nothing where all is well."""
+    found = []
+    if getattr(judge, "choose", None) == "test":
+        found.append("test videos choose the epoch")
+    if getattr(judge, "centre", False):
+        found.append("a test video's answer depends on the other test videos")
+    if judge.views.shortest > 1:
+        found.append(f"videos under {judge.views.shortest} frames are dropped")
+    return ", and ".join(found)
+
+
 def fields_of(value: Any, prefix: str = "") -> dict[str, Any]:
     """A protocol's fields and those of dataclasses in it, by their names on the command line ("views.clips")."""
     found = {}
     for f in dataclasses.fields(value):
         inner = getattr(value, f.name)
-        found |= fields_of(inner, f"{f.name}.") if dataclasses.is_dataclass(inner) else {prefix + f.name: inner}
+        found |= fields_of(inner, f"{prefix}{f.name}.") if dataclasses.is_dataclass(inner) else {prefix + f.name: inner}
     return found
 
 
@@ -185,15 +201,13 @@ def differences(one: Judge, other: Judge) -> dict[str, tuple[Any, Any]]:
 
 
 def between(one: Judge, other: Judge) -> dict[str, Judge]:
-    """`one`, with each of `other`'s fields that differ by itself: name -> protocol.
-
-    Clips evenly spaced and one every so many frames exclude each other, so these change together.
-    """
-    together = {"views.clips", "views.every"}
-    names = [name for name in differences(one, other)]
-    groups = [[name] for name in names if name not in together]
-    if spaced := [name for name in names if name in together]:
-        groups.append(spaced)
+    """`one`, with each of `other`'s fields that differ by itself: name -> protocol. `TOGETHER` change as one."""
+    names = list(differences(one, other))
+    groups = []
+    for name in names:
+        partners = next((fields for fields in TOGETHER if name in fields), (name,))
+        if (group := [name for name in names if name in partners]) not in groups:
+            groups.append(group)
     found = {}
     for group in groups:
         views = {name.removeprefix("views."): fields_of(other)[name] for name in group if name.startswith("views.")}

@@ -18,8 +18,6 @@ from torch.distributed.nn import all_gather
 from torch.nn import functional as F
 
 from videossl import augment
-from videossl.evaluation.features import Encoder
-from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.methods.parts import any_clip, check_length
 from videossl.methods.two_views import several
@@ -221,37 +219,3 @@ def read(tokenizer: str) -> Tokenizer:
         raise ValueError(
             f"this is no tokenizer as JSON ({error}): leave it out, and one is made of the captions"
         ) from error
-
-
-@torch.no_grad()
-def zero_shot(
-    net: CLIPNet,
-    records: Sequence[dict],
-    classes: Sequence[str],
-    prompts: Sequence[str] = ("{}",),
-    views: Views | None = None,
-) -> tuple[float, list[int]]:
-    """How often a record is most like its own class's name, of all names; and which class each is taken for.
-
-    Nothing is learned from these records' labels; a record is the mean over its clips (see `Views`).
-
-    Args:
-        records: with "label", an index into `classes`; the net is not changed.
-        prompts: see `CLIPNet.names`.
-
-    Raises:
-        ValueError: a label is missing or beyond the names, or a record cannot be read.
-
-    Source: Radford et al., section 3.1.
-    """
-    if not all("label" in record and 0 <= int(record["label"]) < len(classes) for record in records) or not records:
-        raise ValueError(f'zero-shot evaluation needs records with a "label" from 0 to {len(classes) - 1}')
-    training = net.training
-    net.eval()
-    features = Encoder(net.trunk, progress=False).features(records, views or Views())
-    if features.failed:
-        name, reason = next(iter(features.failed.items()))
-        raise ValueError(f"{name} cannot be read: {reason}")
-    chosen = net.likeness(features.values, classes, prompts).mean(1).argmax(1).cpu()
-    net.train(training)
-    return (chosen == features.labels).float().mean().item(), chosen.tolist()

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from videossl import augment
+from videossl.evaluation.views import clip_at
 from videossl.methods.base import Net
-from videossl.methods.parts import any_clip, check_length, encode
+from videossl.methods.parts import check_length, encode
+from videossl.methods.two_views import moments
 
 LEAST = 32  # pixels a side that a trunk reads
 
@@ -25,11 +27,13 @@ class CPC:
     """A picture is cut into patches that overlap by half; a context, of what is above, predicts the rows below.
 
     Version 1 is one direction; version 2 all four and a trunk without batch norm, by which patches tell of each other:
-    with such trunks the question is easier than it seems. Patches of a clip (`length` over 1) are clips.
+    with such trunks the question is easier than it seems. Patches of a clip (`length` over 1) are clips. On videos with
+    `apart` over 0 the patches that are told are those of another moment (ours).
     """
 
     length: int = 1  # frames of a clip
     stride: int = 1  # frames from one of them to the next
+    apart: int = 0  # frames from the start of the clip that is seen to that of the one whose patches are told, at most
     grid: int = 7  # patches a side
     skip: int = 1  # rows below that are not asked for, as they share pixels with what is seen
     ahead: int = 5  # rows below, at most
@@ -47,10 +51,10 @@ class CPC:
             raise ValueError(
                 f"of {self.grid} rows some after the {self.skip} skipped should be asked for, but got {self}"
             )
-        if not 1 <= self.directions <= 4 or min(self.length, self.stride, self.depth) < 1 or self.colour < 0:
-            raise ValueError(
-                f"directions are 1 to 4, length, stride and depth counts from 1, colour from 0: got {self}"
-            )
+        if not 1 <= self.directions <= 4 or min(self.length, self.stride, self.depth) < 1:
+            raise ValueError(f"directions are 1 to 4, length, stride and depth counts from 1: got {self}")
+        if self.apart < 0 or self.colour < 0:
+            raise ValueError(f"apart and colour are from 0: got {self}")
 
     @property
     def rows(self) -> range:
@@ -62,8 +66,11 @@ class CPC:
         check_length(record, self.length, self.stride)
 
     def sample(self, record, rng: np.random.Generator):
-        """A clip from anywhere, "clips" (T, C, H, W)."""
-        return {"clips": any_clip(record, self.length, self.stride, rng)}
+        """What is seen and what is told of, "clips" (2, T, C, H, W); the same clip (1, T, C, H, W) where `apart` is 0."""
+        self.check(record)
+        frames = record["frames"]
+        starts = moments(len(frames), self.length, self.stride, self.apart, rng)[: 2 if self.apart else 1]
+        return {"clips": frames[clip_at(starts, self.length, self.stride, len(frames))]}
 
     def build(self, trunk):
         return CPCNet(trunk, self)
@@ -89,30 +96,31 @@ class CPCNet(Net):
         )
 
     def forward(self, batch):
-        patches = self.patches(augment.pixels(batch["clips"]))  # (B, G, G, T, C, p, p)
-        z = F.layer_norm(encode(self.trunk, patches), (self.trunk.dim,))  # (B, G, G, dim)
+        patches = self.patches(augment.pixels(batch["clips"]))  # (B, G, G, M, T, C, p, p)
+        z = F.layer_norm(encode(self.trunk, patches), (self.trunk.dim,))  # (B, G, G, M, dim)
         losses, right = [], []
         for n, context in enumerate(self.contexts):
             turned = z.rot90(n, (1, 2))  # what was at a side is below
-            seen = context(turned.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            targets = self.target(turned)  # (B, G, G, out)
+            seen = context(turned[..., 0, :].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            targets = self.target(turned[..., -1, :])  # (B, G, G, out)
             for k in self.method.rows:
                 logits, own = asked(self.predict[n][str(k)](seen), targets, k)
                 losses.append(F.cross_entropy(logits, own))
                 right.append((logits.argmax(1) == own).float().mean())
-        metrics = {"accuracy": torch.stack(right).mean(), "guessing": z.new_tensor(1 / z[..., 0].numel())}
+        metrics = {"accuracy": torch.stack(right).mean(), "guessing": z.new_tensor(1 / z[..., 0, 0].numel())}
         return torch.stack(losses).mean(), metrics
 
     def patches(self, clips: Tensor) -> Tensor:
-        """Patches in their rows and columns: (B, T, C, H, W), floats in [0, 1], to (B, G, G, T, C, p, p)."""
+        """Patches in their rows and columns: (B, M, T, C, H, W), floats in [0, 1], to (B, G, G, M, T, C, p, p).
+
+        A picture is cut in the same places at both moments, and each patch coloured in its own way.
+        """
         half, grid = self.half, self.method.grid
         size = half * (grid + 1)
-        if self.training:
-            clips = augment.flip(augment.crop(clips, size, self.method.area))
-        else:
-            clips = augment.centre(clips, size)
-        cut = clips.unfold(3, 2 * half, half).unfold(4, 2 * half, half)  # (B, T, C, G, G, p, p)
-        cut = cut.permute(0, 3, 4, 1, 2, 5, 6)
+        tape = clips.flatten(1, 2)
+        tape = augment.flip(augment.crop(tape, size, self.method.area)) if self.training else augment.centre(tape, size)
+        cut = tape.unfold(3, 2 * half, half).unfold(4, 2 * half, half)  # (B, M * T, C, G, G, p, p)
+        cut = cut.permute(0, 3, 4, 1, 2, 5, 6).unflatten(3, clips.shape[1:3])
         if self.training and self.method.colour:
             strength = self.method.colour
             cut = augment.colour(cut, 0.8 * strength, 0.8 * strength, 0.8 * strength, min(0.2 * strength, 0.5))

@@ -33,7 +33,7 @@ class DINO(TwoViews):
     blurred: float = 1.0
     blurred_second: float | None = 0.1
     solarised: float = 0.2
-    small: int = 8  # small crops; 0: the two large ones alone, then `area` is (0.14, 1)
+    small: int = 8  # small crops; 0: the two large ones alone, for which the release has an `area` of (0.14, 1)
     small_area: tuple[float, float] = (0.05, 0.4)
     small_size: float = 96 / 224  # side of a small crop, in sides of a large one
     small_blurred: float = 0.5  # share of small crops that are blurred
@@ -68,6 +68,11 @@ class IBOT(DINO):
     prototypes: int = 8192
     hide: tuple[float, float] = (0.1, 0.5)
     patches: float = 1.0  # weight of the patches' loss
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.hide[0] <= self.hide[1] < 1:
+            raise ValueError(f"hide is a range of shares between 0 and 1, but {self.hide} was given")
 
     def build(self, trunk):
         return IBOTNet(transformer(trunk, "iBOT"), self)

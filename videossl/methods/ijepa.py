@@ -41,8 +41,15 @@ class IJEPA(Masked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.width % self.heads or self.width < 6 or self.blocks < 1:
-            raise ValueError(f"the predictor's width, {self.width}, should be a multiple of its {self.heads} heads")
+        if self.width % self.heads or self.width < 6:
+            raise ValueError(
+                f"the predictor's width, {self.width}, should be 6 or more and a multiple of its {self.heads} heads"
+            )
+        shares = all(0 < low <= high <= 1 for low, high in (self.scale, self.context))
+        if self.blocks < 1 or not shares or not 0 < self.aspect[0] <= self.aspect[1]:
+            raise ValueError(
+                f"blocks are a count from 1, scale and context ranges of shares, aspect a range over 0, but got {self}"
+            )
         if self.masking != "random" or self.ratio != 0.75:
             raise ValueError(
                 "I-JEPA hides blocks: set blocks, scale and aspect, and leave masking and ratio as they are"

@@ -15,8 +15,15 @@ from videossl.models.base import Trunk
 
 
 def one_frame(record: dict, rng: np.random.Generator) -> Tensor:
-    """Any of a record's frames, as a clip of one: (1, C, H, W) uint8. An image is a video of one frame."""
-    return record["frames"][rng.integers(len(record["frames"]), size=1)]
+    """Any of a record's frames, as a clip of one: (1, 3, H, W) uint8. An image is a video of one frame.
+
+    Raises:
+        ValueError: it has not three colours.
+    """
+    frame = record["frames"][rng.integers(len(record["frames"]), size=1)]
+    if frame.shape[1] != 3:
+        raise ValueError(f"a picture has three colours, but got {tuple(frame.shape[1:])}: repeat grey three times")
+    return frame
 
 
 def some_frames(records: list[dict], count: int) -> list[Tensor]:

@@ -30,7 +30,9 @@ class MAE(Masked):
     def __post_init__(self):
         super().__post_init__()
         if self.width % self.heads or self.width < 6:
-            raise ValueError(f"the decoder's width, {self.width}, should be a multiple of its {self.heads} heads")
+            raise ValueError(
+                f"the decoder's width, {self.width}, should be 6 or more and a multiple of its {self.heads} heads"
+            )
 
     def build(self, trunk):
         return MAENet(transformer(trunk, "MAE"), self)

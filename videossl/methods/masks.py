@@ -164,8 +164,9 @@ def mean_over(hidden: Tensor, errors: Tensor) -> Tensor:
 def gradients(images: Tensor, bins: int, cell: int) -> Tensor:
     """Histograms of oriented gradients, as MaskFeat has them: (N, C, H, W) to (N, H / cell, W / cell, C * bins).
 
-    Gradients by Sobel's filters, mirrored at the borders; directions of a whole turn in equal bins, each pixel in one of
-    them, weighted by its magnitude; sums over cells, each channel's bins of length 1 (nearly 0 where nothing changes).
+    Gradients by Sobel's filters, mirrored at the borders; directions of half a turn in equal bins, opposite ones in the
+    same, each pixel in one of them, weighted by its magnitude; sums over cells, each channel's bins of length 1 (nearly 0
+    where nothing changes).
 
     Source: Wei et al., "Masked Feature Prediction for Self-Supervised Visual Pre-Training", CVPR 2022, section 3.2;
     github.com/facebookresearch/SlowFast, slowfast/models/operators.py.
@@ -174,7 +175,7 @@ def gradients(images: Tensor, bins: int, cell: int) -> Tensor:
     n, channels, height, width = images.shape
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect").flatten(0, 1).unsqueeze(1)
     across, down = (F.conv2d(padded, kernel[None, None])[:, 0] for kernel in (sobel, sobel.T))
-    direction = torch.atan2(across, down) / (2 * math.pi) * bins
+    direction = torch.atan2(across, down) / math.pi * bins
     number = direction.floor().long() % bins
     histogram = images.new_zeros(n * channels, bins, height, width)
     histogram.scatter_(1, number.unsqueeze(1), torch.hypot(across, down).unsqueeze(1))

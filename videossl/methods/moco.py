@@ -85,8 +85,9 @@ class MoCoNet(Net):
 class MoCoV3Net(Net):
     """Version 3: keys of the batch, in both directions. Metrics: see `found`.
 
-    A transformer's patches are embedded as they were drawn, which is not trained: that keeps learning steady (section 4.2);
-    and its projector has three layers, those of other trunks two, as in the release (github.com/facebookresearch/moco-v3).
+    A transformer's patches are embedded as they were drawn, which is not trained: that keeps learning steady (section 4.2).
+    Its projector has three layers, those of other trunks two, and its predictor ends in a norm, as in the release
+    (github.com/facebookresearch/moco-v3).
     """
 
     def __init__(self, trunk, method):
@@ -99,6 +100,8 @@ class MoCoV3Net(Net):
         self.projector = MoCoProjectionHead(trunk.dim, method.hidden, method.out, layers, batch_norm=True)
         self.projector.layers[-1] = nn.BatchNorm1d(method.out, affine=False)
         self.predictor = BYOLPredictionHead(method.out, method.hidden, method.out)
+        if transformer:
+            self.predictor.layers.append(nn.BatchNorm1d(method.out, affine=False))
         self.teacher = Teacher(trunk, self.projector)
 
     def forward(self, batch):

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,8 +32,8 @@ from videossl.models.base import Trunk
 
 
 def as_lightly(views: list[Tensor], batch: dict) -> tuple[list[Tensor], Tensor, list[str]]:
-    """Views, labels (-1 where there are none) and names (empty): what lightly's and torchvision's loaders give."""
-    return views, torch.full((len(views[0]),), -1, device=views[0].device), [""] * len(views[0])
+    """Views, labels (-1 where a record has none) and names (empty): what lightly's loaders give."""
+    return views, torch.as_tensor(batch["label"]), [""] * len(views[0])
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Others(TwoViews):
     # of a backbone, from views to features (B, dim), and dim: the module, which has the backbone among its own
     module: Callable[[nn.Module, int], nn.Module] = field(kw_only=True)
     batch: Callable[[list[Tensor], dict], Any] = as_lightly  # of views and our batch: what the module is given
+
+    def sample(self, record, rng: np.random.Generator):
+        """Both views, and the record's "label"; -1 where it has none."""
+        return super().sample(record, rng) | {"label": int(record.get("label", -1))}
 
     def build(self, trunk):
         return OthersNet(trunk, self)

@@ -107,17 +107,18 @@ class SplitBrainNet(Net):
         self.heads = nn.ModuleList(Dense(maps, self.side, method.width, sum(counts)) for counts in self.counts)
 
     def view(self, batch: dict) -> Tensor:
-        """Pictures as they are, (B, 3, H, W) in [0, 1]; with depth below them in metres, (B, 4, H, W)."""
+        """Pictures as they are, (B, 3, H, W) in [0, 1]; with depth in metres and where it is known, (B, 5, H, W)."""
         clips = augment.pixels(batch["clips"])
         if self.method.parts == "depth":
-            clips = torch.cat([clips, torch.as_tensor(batch["depth"], dtype=clips.dtype, device=clips.device)], 2)
+            depth = torch.as_tensor(batch["depth"], dtype=clips.dtype, device=clips.device)
+            clips = torch.cat([clips, depth, (depth >= self.method.near).to(clips)], 2)
         return augment.standard(clips, self.trunk.size, self.training)[:, 0]
 
     def shown(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """The two pictures, as clips (B, 1, 3, H, W) in about [0, 1]."""
         if self.method.parts == "lab":
             return split(view.unsqueeze(1))
-        return view[:, None, :3], self.scaled(view[:, 3:]).expand(-1, 3, -1, -1).unsqueeze(1)
+        return view[:, None, :3], self.scaled(view[:, 3:4]).expand(-1, 3, -1, -1).unsqueeze(1)
 
     def scaled(self, depth: Tensor) -> Tensor:
         """The logarithm of depth from near to far, as 0 to 1."""
@@ -142,9 +143,10 @@ class SplitBrainNet(Net):
         colour = soft_code(lab[:, 1:].movedim(1, -1), self.bins, self.method.neighbours, 5.0)
         found = {"colour": (*colour, everywhere), "lightness": (lightness, everywhere.unsqueeze(-1), everywhere)}
         if self.method.parts == "depth":
-            depth = shrunk(view[:, 3:], self.side)
+            depth, known = shrunk(view[:, 3:], self.side).split(1, 1)
             numbers = (self.scaled(depth) * DEPTHS).long().clamp(0, DEPTHS - 1).movedim(1, -1)
-            found["depth"] = (numbers, everywhere.unsqueeze(-1), (depth[:, 0] >= self.method.near).to(lab))
+            whole = (known[:, 0] > 0.999).to(lab)  # elsewhere 0, which is no depth, is part of the mean
+            found["depth"] = (numbers, everywhere.unsqueeze(-1), whole)
         return found
 
     def forward(self, batch):
@@ -174,5 +176,5 @@ class SplitBrainNet(Net):
         panels["coloured"] = lab_to_rgb(torch.cat([lab[:, :1], colour], 1))
         panels |= {name: mean.expand(-1, 3, -1, -1) for name, mean in means.items()}
         if "depth" in means:
-            panels["true depth"] = self.scaled(shrunk(view[:, 3:], self.side)).expand(-1, 3, -1, -1)
+            panels["true depth"] = self.scaled(shrunk(view[:, 3:4], self.side)).expand(-1, 3, -1, -1)
         return {title: picture.unsqueeze(1) for title, picture in panels.items()}

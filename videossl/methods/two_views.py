@@ -63,11 +63,15 @@ class TwoViews:
         """Both views' frames, "clips" (2, T, C, H, W)."""
         self.check(record)
         frames = record["frames"]
-        room = len(frames) - span(self.length, self.stride)  # the last start
-        first = int(rng.integers(room + 1))
-        low, high = max(0, first - self.apart), min(room, first + self.apart)
-        starts = np.array([first, int(rng.integers(low, high + 1))])
+        starts = moments(len(frames), self.length, self.stride, self.apart, rng)
         return {"clips": frames[clip_at(starts, self.length, self.stride, len(frames))]}
+
+
+def moments(frames: int, length: int, stride: int, apart: int, rng: np.random.Generator) -> np.ndarray:
+    """First frames of two clips of a video, the second `apart` frames before or after the first at most: (2,)."""
+    room = frames - span(length, stride)  # the last start
+    first = int(rng.integers(room + 1))
+    return np.array([first, int(rng.integers(max(0, first - apart), min(room, first + apart) + 1))])
 
 
 def seen(batch: dict, method: TwoViews, size: int, training: bool) -> Tensor:
