@@ -50,6 +50,13 @@ def falling_bar(seed: int) -> dict:
     return {"frames": torch.from_numpy(frames), "motion": np.ones(29, np.float32), "name": f"falling{seed}"}
 
 
+def random_pictures(count: int) -> list[dict]:
+    """Images of coarse random colours, each its own."""
+    coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
+    images = nn.functional.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
+    return [{"frames": image[None], "name": f"{n:02}"} for n, image in enumerate(images)]
+
+
 class TinyTrunk(Trunk):
     """Two convolutions: enough for a toy, a second to train."""
 
@@ -81,6 +88,12 @@ def counting() -> Callable[..., dict]:
 def falling() -> Callable[[int], dict]:
     """`falling(seed)`: see `falling_bar`."""
     return falling_bar
+
+
+@pytest.fixture
+def pictures() -> Callable[[int], list[dict]]:
+    """`pictures(count)`: see `random_pictures`."""
+    return random_pictures
 
 
 @pytest.fixture

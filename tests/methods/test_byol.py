@@ -51,10 +51,8 @@ def test_the_loss_is_the_sum_of_both_directions(tiny):
     assert loss == pytest.approx(total / 3, rel=1e-4) and 0 < loss < 8
 
 
-def test_without_a_predictor_and_a_slow_teacher_it_collapses_and_the_spread_tells(learn, batch, tiny):
-    coarse = torch.randint(256, (256, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
-    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
-    records = [{"frames": image[None], "name": str(n)} for n, image in enumerate(images)]
+def test_without_a_predictor_and_a_slow_teacher_it_collapses_and_the_spread_tells(learn, batch, tiny, pictures):
+    records = pictures(256)
     views = {"area": (0.5, 1.0), "colour": 0.2, "blurred": 0.0, "blurred_second": None, "solarised": 0.0}
     found = {}
     for kind, momentum in ((BYOL, 0.9), (Unpredicted, 0.0)):

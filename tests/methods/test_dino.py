@@ -80,11 +80,8 @@ WEAK = {
 
 
 @pytest.mark.parametrize("method", [DINO(**WEAK), IBOT(**WEAK)], ids=["DINO", "iBOT"])
-def test_it_learns_and_does_not_collapse(method, tokens, learn, batch):
-    rng = torch.Generator().manual_seed(0)
-    coarse = torch.randint(256, (64, 3, 3, 3), generator=rng).float()
-    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
-    records = [{"frames": image[None], "name": str(n)} for n, image in enumerate(images)]
+def test_it_learns_and_does_not_collapse(method, tokens, learn, batch, pictures):
+    records = pictures(64)
     net = learn(method, records, tokens(), 60)
     loss, metrics = net(batch(method, records))
     most = math.log(16) * (2 if isinstance(method, IBOT) else 1)

@@ -18,13 +18,6 @@ from videossl.methods.triplet import Triplet
 WEAK = {"area": (0.6, 1.0), "colour": 0.1, "blurred": 0.0}
 
 
-def pictures(count: int) -> list[dict]:
-    """Images of coarse random colours, each its own."""
-    coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
-    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
-    return [{"frames": image[None], "name": f"{n:02}"} for n, image in enumerate(images)]
-
-
 class Given(nn.Module):
     """Makes the same features of whatever it is shown."""
 
@@ -49,7 +42,7 @@ LEARNERS = [
 
 
 @pytest.mark.parametrize("method", LEARNERS, ids=lambda method: f"{type(method).__name__}")
-def test_each_learns_to_tell_pictures_apart(method, learn, batch, tiny):
+def test_each_learns_to_tell_pictures_apart(method, learn, batch, tiny, pictures):
     records = pictures(40)
     method = method.prepare(records) if hasattr(method, "prepare") else method
     asked = batch(method, records)
@@ -58,7 +51,7 @@ def test_each_learns_to_tell_pictures_apart(method, learn, batch, tiny):
     assert metrics["guessing"] == pytest.approx(1 / 40) and metrics["accuracy"] > 4 / 40
 
 
-def test_records_are_numbered_by_their_names_and_strangers_have_none():
+def test_records_are_numbered_by_their_names_and_strangers_have_none(pictures):
     method = Remembered().prepare(pictures(3)[::-1])
     assert method.names == ("00", "01", "02")
     rng = np.random.default_rng(0)
@@ -100,7 +93,7 @@ def test_contrast_is_the_softmax_over_all_records():
 
 
 @pytest.mark.parametrize("balance", [None, 0.2])
-def test_losses_are_the_logarithms_of_the_own_records_share_of_all_that_is_remembered(balance, tiny, batch):
+def test_losses_are_the_logarithms_of_the_own_records_share_of_all_that_is_remembered(balance, tiny, batch, pictures):
     records, made = pictures(6), {}
     kind = InstanceDiscrimination if balance is None else PIRL
     given = {} if balance is None else {"patches": 2, "balance": balance}
@@ -115,12 +108,12 @@ def test_losses_are_the_logarithms_of_the_own_records_share_of_all_that_is_remem
     costs = []
     for z in made.values():
         shares = [(row @ net.memory.rows.T / 0.2).softmax(0) for row in z]
-        costs.append(sum(-math.log(share[n]) for share, n in zip(shares, asked["number"], strict=True)) / 6)
+        costs.append(sum(-math.log(share[n].item()) for share, n in zip(shares, asked["number"], strict=True)) / 6)
     expected = costs[0] if balance is None else 0.8 * costs[0] + 0.2 * costs[1]
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, batch):
+def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, batch, pictures):
     records = pictures(6)
     for balance, silent in ((1.0, "whole"), (0.0, "together")):
         torch.manual_seed(0)
@@ -132,7 +125,7 @@ def test_a_gradient_of_pirls_halves_comes_from_the_patches_or_the_picture(tiny, 
         assert grads[{"whole": "together", "together": "whole"}[silent]].abs().max() > 0
 
 
-def test_pirl_remembers_the_picture_and_at_first_the_order_of_patches_matters(tiny, batch):
+def test_pirl_remembers_the_picture_and_at_first_the_order_of_patches_matters(tiny, batch, pictures):
     records = pictures(6)
     torch.manual_seed(0)
     method = PIRL(patches=2, out=8, momentum=0.0).prepare(records)
@@ -195,7 +188,7 @@ def test_points_that_know_nothing_of_the_features_lie_at_a_squared_distance_of_2
     assert distance.mean().item() == pytest.approx(2, abs=0.03) and distance.max() <= 4
 
 
-def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch):
+def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch, pictures):
     records = pictures(8)
     method = DeepCluster(clusters=3, hidden=8, out=4).prepare(records)
     torch.manual_seed(0)
@@ -218,7 +211,7 @@ def test_clusters_are_found_anew_when_as_many_were_seen_as_there_are(tiny, batch
     assert net.agreement == pytest.approx(1) and 0 < first <= 1
 
 
-def test_clusters_cost_what_records_drawn_evenly_from_them_would(tiny, batch):
+def test_clusters_cost_what_records_drawn_evenly_from_them_would(tiny, batch, pictures):
     records = pictures(6)
     torch.manual_seed(0)
     net = DeepCluster(clusters=2, hidden=8, out=4).prepare(records).build(tiny()).eval()
@@ -248,7 +241,7 @@ def test_pairs_of_one_cluster_and_of_two_count_half_each():
     assert paired(torch.zeros(4, 4), cluster).item() == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_more_clusters_than_records_are_refused(tiny):
+def test_more_clusters_than_records_are_refused(tiny, pictures):
     with pytest.raises(ValueError, match="9 clusters of 5 records"):
         DeepCluster(clusters=9).prepare(pictures(5)).build(tiny())
     with pytest.raises(ValueError, match="clusters are two or more"):
@@ -257,14 +250,14 @@ def test_more_clusters_than_records_are_refused(tiny):
 
 
 @pytest.mark.parametrize("method", LEARNERS, ids=lambda method: f"{type(method).__name__}")
-def test_a_batch_of_one_is_refused_in_words(method, tiny):
+def test_a_batch_of_one_is_refused_in_words(method, tiny, pictures):
     method = method.prepare(pictures(12)) if hasattr(method, "prepare") else method
     with pytest.raises(ValueError, match=r"a batch of one example: .* give --batch 2 or more"):
         method.build(tiny())({"clips": torch.rand(1, 2, 1, 3, 16, 16), "number": torch.zeros(1, dtype=torch.long)})
 
 
 @pytest.mark.parametrize("kind", ["semihard", "hardest", "all"])
-def test_triplets_of_alike_features_cost_the_margin_and_those_far_enough_teach_nothing(kind, tiny, batch):
+def test_triplets_of_alike_features_cost_the_margin_and_those_far_enough_teach_nothing(kind, tiny, batch, pictures):
     asked = batch(Triplet(), pictures(5))
     for z, expected in ((torch.ones(5, 2, 5), 0.3), (torch.eye(5)[:, None].repeat(1, 2, 1), 0.0)):
         net = Triplet(negatives=kind, margin=0.3).build(tiny())
@@ -276,7 +269,7 @@ def test_triplets_of_alike_features_cost_the_margin_and_those_far_enough_teach_n
 
 
 @pytest.mark.parametrize("kind", ["semihard", "hardest", "all"])
-def test_triplets_cost_the_same_however_features_are_turned(kind, tiny, batch):
+def test_triplets_cost_the_same_however_features_are_turned(kind, tiny, batch, pictures):
     torch.manual_seed(0)
     net = Triplet(negatives=kind, margin=0.5, out=4).build(tiny()).eval()
     asked = batch(net.method, pictures(5))
@@ -288,7 +281,7 @@ def test_triplets_cost_the_same_however_features_are_turned(kind, tiny, batch):
     assert loss > 0 and net(asked)[0].item() == pytest.approx(loss, rel=1e-4)
 
 
-def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):
+def test_the_triplet_loss_is_that_of_a_loop(tiny, batch, pictures):
     records = pictures(5)
     for kind in ("semihard", "hardest", "all"):
         torch.manual_seed(0)
@@ -314,7 +307,7 @@ def test_the_triplet_loss_is_that_of_a_loop(tiny, batch):
         assert loss == pytest.approx(sum(costs) / len(costs), abs=1e-5)
 
 
-def test_labelled_triplets_take_the_farthest_of_a_label_and_the_nearest_of_another(tiny, batch):
+def test_labelled_triplets_take_the_farthest_of_a_label_and_the_nearest_of_another(tiny, batch, pictures):
     records = [{**record, "label": n % 2} for n, record in enumerate(pictures(6))]
     method = Triplet(negatives="hardest", labelled=True, margin=0.3)
     net, asked = method.build(tiny()), batch(method, records)

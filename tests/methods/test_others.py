@@ -43,14 +43,7 @@ class Plain(nn.Module):
         return {"loss": loss, "error": loss.sqrt().item(), "asked": asked}
 
 
-def pictures(count: int) -> list[dict]:
-    """Images of coarse random colours, each its own."""
-    coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
-    images = F.interpolate(coarse, (16, 16), mode="bilinear").round().byte()
-    return [{"frames": image[None], "name": str(n)} for n, image in enumerate(images)]
-
-
-def test_a_lightning_module_trains_the_trunk_and_what_it_logs_is_a_metric(learn, batch, tiny):
+def test_a_lightning_module_trains_the_trunk_and_what_it_logs_is_a_metric(learn, batch, tiny, pictures):
     method, records = Others(module=TheirSimCLR, **WEAK), pictures(256)
     asked = batch(method, records[:48])
     net = learn(method, records, tiny(), 60)
@@ -62,7 +55,7 @@ def test_a_lightning_module_trains_the_trunk_and_what_it_logs_is_a_metric(learn,
     assert net.module.backbone.trunk is net.trunk
 
 
-def test_a_module_is_given_the_records_labels(batch, tiny):
+def test_a_module_is_given_the_records_labels(batch, tiny, pictures):
     records = [{**record, "label": n} for n, record in enumerate(pictures(4))]
     del records[2]["label"]
     net, given = Others(module=TheirSimCLR, **WEAK).build(tiny()), []
@@ -79,7 +72,7 @@ def test_any_module_with_a_loss_will_do_and_its_batch_is_what_one_says(batch, ti
     loss.backward()
 
 
-def test_what_would_learn_nothing_is_said(batch, tiny):
+def test_what_would_learn_nothing_is_said(batch, tiny, pictures):
     with pytest.raises(ValueError, match="Linear does not hold the backbone"):
         Others(module=lambda backbone, dim: nn.Linear(dim, 1)).build(tiny())
     silent = Others(module=Plain, batch=lambda views, batch: views).build(tiny())

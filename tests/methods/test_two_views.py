@@ -32,15 +32,8 @@ LEARNERS = {
 }
 
 
-def pictures(count: int, size: int = 16) -> list[dict]:
-    """Images of coarse random colours, each its own."""
-    coarse = torch.randint(256, (count, 3, 3, 3), generator=torch.Generator().manual_seed(0)).float()
-    images = F.interpolate(coarse, (size, size), mode="bilinear").round().byte()
-    return [{"frames": image[None], "name": str(n)} for n, image in enumerate(images)]
-
-
 @pytest.mark.parametrize("name", LEARNERS)
-def test_each_learns_which_view_is_of_the_same_picture_and_does_not_collapse(name, learn, batch, tiny):
+def test_each_learns_which_view_is_of_the_same_picture_and_does_not_collapse(name, learn, batch, tiny, pictures):
     method, records = LEARNERS[name], pictures(256)
     asked = batch(method, records[:48])
     torch.manual_seed(0)

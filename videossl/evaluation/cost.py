@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import ClassVar
+from weakref import WeakSet, finalize
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from videossl.evaluation.base import Judge, Scores
@@ -37,7 +41,8 @@ class Cost(Judge):
         """Nothing is drawn that matters, so the seed changes nothing.
 
         Returns: metrics are "million weights", "GFLOPs a video" (multiplications and additions counted apart, of
-            convolutions and matrices), "seconds a video", "videos a second", and on a GPU "GB" at most.
+            convolutions and matrices), "seconds a video", "videos a second", and "GB": the most memory of tensors at a
+            time, weights and clips with them; on a GPU of all that lies there.
         """
         views = self.views.resolved(encoder.trunk)
         clips = (views.clips or 10) * views.crops
@@ -52,6 +57,8 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
     with resting(trunk):
         with FlopCounterMode(display=False) as counter:
             trunk(clips[:1])
+        with Memory() as memory:
+            trunk(clips[:batch])
         if gpu:
             torch.cuda.reset_peak_memory_stats(clips.device)
         seconds = []
@@ -63,11 +70,37 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
                 torch.cuda.synchronize(clips.device)
             seconds.append(time.perf_counter() - began)
     spent = median(seconds[WARM:])
-    memory = {"GB": torch.cuda.max_memory_allocated(clips.device) / 1e9} if gpu else {}
+    held = sum(tensor.untyped_storage().nbytes() for tensor in (*trunk.parameters(), *trunk.buffers(), clips))
+    most = torch.cuda.max_memory_allocated(clips.device) if gpu else held + memory.most
     return {
         "million weights": sum(weight.numel() for weight in trunk.parameters()) / 1e6,
         "GFLOPs a video": counter.get_total_flops() * len(clips) / 1e9,
         "seconds a video": spent,
         "videos a second": 1 / spent,
-        **memory,
+        "GB": most / 1e9,
     }
+
+
+class Memory(TorchDispatchMode):
+    """Bytes of the tensors that operations make in here: `now` and `most` at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.known: WeakSet = WeakSet()  # storages
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        given = {tensor.untyped_storage() for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        made = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is None or storage in given or storage in self.known:
+                continue
+            self.known.add(storage)
+            self.now += storage.nbytes()
+            finalize(storage, self.freed, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return made
+
+    def freed(self, size: int) -> None:
+        self.now -= size
