@@ -132,3 +132,9 @@ def test_labels_and_poses_are_needed(scenes):
         with pytest.raises(ValueError, match=f'needs "{lacking}" of each video, but drive 8 has none'):
             without = {key: value for key, value in drives[8].items() if key != lacking}
             NextBestView(EquivarianceError(patterns=3, gap=2)).score(Encoder(trunk), drives[:8], [without, *drives[9:]])
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"tolerance": 0.0}, {"penalty": -1.0}, {"test_views": 0}])
+def test_numbers_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="views and steps start at 1, tolerance lies above 0, a penalty starts at 0"):
+        NextBestView(**wrong)

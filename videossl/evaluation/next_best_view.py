@@ -51,6 +51,10 @@ class NextBestView(Judge):
     needs = ("pose", "label")
     beside = ("choices", "penalty", "ridge")
 
+    def __post_init__(self):
+        if min(self.train_views, self.test_views, self.steps) < 1 or self.tolerance <= 0 or (self.penalty or 0) < 0:
+            raise ValueError(f"{self}: views and steps start at 1, tolerance lies above 0, a penalty starts at 0")
+
     @property
     def views(self) -> Views:
         """Of each frame."""
