@@ -1,6 +1,8 @@
 """Anyone's own images, in a folder, and what data sets of images share: an image is a video of one frame."""
 
+import csv
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -60,14 +62,15 @@ def image_folder(
         split, lists, index: as of the other data sets, but folders are the lists here: leave them out.
         size: height and width in pixels that images are scaled to; None leaves them as they are, so they may differ.
 
-    Records hold "frames" (one), "name" (the path relative to `root`), "digest" (see `digest`), "label" (index of the class among the sorted ones,
-    where all images lie in classes), "instance" (which thing of its class: 7 of mug/mug_7_1.png; where all names are
-    CLASS_NUMBER_...), and "group" (g07 of a name such as kitchen_g07_c02.jpg, or the instance; otherwise each image is
-    its own).
+    Records hold "frames" (one), "name" (the path relative to `root`), "digest" (see `digest`), "label" (index of the
+    class among the sorted ones, where all images lie in classes), "instance" (which thing of its class: 7 of
+    mug/mug_7_1.png; where all names are CLASS_NUMBER_...), "group" (g07 of a name such as kitchen_g07_c02.jpg, or the
+    instance; otherwise each image is its own), and "caption" where one is given (see `captions_of`).
 
     Raises:
         FileNotFoundError: the folder is not there.
-        ValueError: no readable image is there, there is no test list, or other lists are asked for.
+        ValueError: no readable image is there, there is no test list, captions cannot be read, or other lists are asked
+            for.
     """
     root = plain_root(root, "an image_folder", split=split, lists=lists, index=index)
     parted = all((root / part).is_dir() for part in ("train", "test"))
@@ -77,7 +80,9 @@ def image_folder(
         )
     part = ("train" if train else "test") if parted else ""
     classes = sorted({place.name for p in (("train", "test") if parted else ("",)) for place in _folders(root / p)})
+    captions = captions_of(root / part)
     names = [name for name in find_images(root / part) if not name.endswith(MASKS)]
+    names = sorted({*names, *captions})  # what has a caption and is not there is told
     if any("/" not in name for name in names):
         classes = []
     numbers = [instance_of(name) for name in names]
@@ -85,6 +90,7 @@ def image_folder(
     wanted = []
     for name, number in zip(names, numbers, strict=True):
         rest = {"label": classes.index(name.split("/")[0])} if classes else {}
+        rest |= {"caption": captions[name]} if name in captions else {}
         path = f"{part}/{name}" if part else name
         group = numbered_group(PurePosixPath(name).stem) or path
         if told:
@@ -93,6 +99,38 @@ def image_folder(
         wanted.append((path, [path], rest | {"group": group}))
     records, missing = gather_images(root, wanted, size)
     return Records(records, root.resolve().name, None, part, classes, missing=missing)
+
+
+def captions_of(folder: Path) -> dict[str, str]:
+    """Captions by the paths of their images in a folder, of its metadata.csv or metadata.jsonl; none where it has neither.
+
+    They are as the `imagefolder` of Hugging Face's datasets has them: each row, or line, has "file_name" and "text", or
+    "caption".
+
+    Raises:
+        ValueError: a row lacks one of them, or a line is no JSON (told by its number).
+    """
+    table, lines = folder / "metadata.csv", folder / "metadata.jsonl"
+    found = {}
+    if table.is_file():
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = [(number, row) for number, row in enumerate(csv.DictReader(file), 2)]
+    elif lines.is_file():
+        table, rows = lines, []
+        for number, line in enumerate(lines.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                rows.append((number, json.loads(line)))
+            except ValueError as error:
+                raise ValueError(f"{lines}, line {number}: is no JSON ({error})") from None
+    else:
+        return {}
+    for number, row in rows:
+        told = row if isinstance(row, dict) else {}
+        name, text = told.get("file_name"), told.get("text") or told.get("caption")
+        if not name or not text:
+            raise ValueError(f'{table}, line {number}: each has "file_name", and "text" or "caption"')
+        found[PurePosixPath(name).as_posix()] = text
+    return found
 
 
 def instance_of(name: str) -> int | None:

@@ -106,6 +106,7 @@ def methods(size: int = CONVOLUTIONAL.size) -> dict[str, Entry]:
         "PIRL": Entry(PIRL(patches=2, out=64), c, *alike),
         "NAT": Entry(NAT(out=64), c, *alike),
         "DeepCluster": Entry(DeepCluster(clusters=60, hidden=128, out=64), c, *alike),
+        "DeepCluster, pairs": Entry(DeepCluster(clusters=60, pairs=True, hidden=128, out=64), c, *alike),
         "triplet": Entry(Triplet(out=64), c, *alike),
         "CPC": Entry(CPC(grid=4, width=96, depth=2), c, *alike),
         "SimCLR": Entry(SimCLR(hidden=256, out=64, temperature=0.2), c, *alike),

@@ -146,3 +146,39 @@ def test_bad_input_says_what_to_do(picture, tmp_path):
     for wrong in ({"split": 2}, {"lists": tmp_path}, {"index": tmp_path / "index.json"}):
         with pytest.raises(ValueError, match=f"has no {next(iter(wrong))}, but .* was given: leave it out"):
             image_folder(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("metadata.csv", 'file_name,text\na/x.png,"a cup, red"\nb.png,a book\nlost.png,a shoe\n'),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a/x.png", "caption": "a cup, red"}\n{"file_name": "./b.png", "text": "a book"}\n'
+            '{"file_name": "lost.png", "text": "a shoe"}\n',
+        ),
+    ],
+)
+def test_captions_are_read_as_hugging_face_writes_them_and_what_they_name_is_missed(picture, tmp_path, file, text):
+    for number, name in enumerate(("a/x.png", "b.png", "c.png")):
+        picture(tmp_path / name, 40 + number)
+    (tmp_path / file).write_text(text)
+    records = image_folder(tmp_path)
+    assert {r["name"]: r.get("caption") for r in records} == {"a/x.png": "a cup, red", "b.png": "a book", "c.png": None}
+    assert records.missing == {"lost.png": "not there"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("metadata.csv", "image,text\nx.png,a cup\n", r'line 2: each has "file_name", and "text" or "caption"'),
+        ("metadata.csv", "file_name,text\nx.png,\n", "line 2: each has"),
+        ("metadata.jsonl", '{"file_name": "x.png", "text": "a"}\n{"file_na', "line 2: is no JSON"),
+        ("metadata.jsonl", "[1]\n", "line 1: each has"),
+    ],
+)
+def test_captions_that_cannot_be_read_are_told_by_their_line(picture, tmp_path, file, text, why):
+    picture(tmp_path / "x.png")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=why):
+        image_folder(tmp_path)
