@@ -13,6 +13,9 @@ from videossl.datasets.cifar10 import CLASSES
 from videossl.experiments import image_methods
 from videossl.experiments.image_methods import ImageMethods, methods, run
 from videossl.experiments.methods import questions
+from videossl.experiments.video_methods import action_methods
+from videossl.models.small import Small
+from videossl.models.vit import ViT
 
 
 def test_every_method_that_can_be_asked_of_pictures_is_in_the_table():
@@ -24,6 +27,13 @@ def test_every_method_that_can_be_asked_of_pictures_is_in_the_table():
             kind().check(picture)
             found.add(kind)
     assert found and found <= listed
+
+
+def test_real_videos_are_seen_as_large_as_by_video_methods_and_left_out_without_a_folder(tmp_path, capsys):
+    trunks = {type(entry.trunk): entry.trunk for entry in methods(64).values()}
+    assert trunks[Small] == action_methods(4, 64)["OPN"].trunk and trunks[ViT].size == 64 == 8 * trunks[ViT].patch
+    assert run(ImageMethods(tmp_path, only=("real_actions",))) == {}
+    assert "real_actions: left out, since no folder was given" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["rotation", "DINO ViT"])
