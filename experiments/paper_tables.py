@@ -16,6 +16,7 @@ class PaperTable:
     verified: bool  # numbers checked against the source; otherwise from memory, and shown as such
     columns: tuple[str, ...]
     theirs: dict[str, tuple[float | None, ...]]  # what was scored -> a number for each column
+    beside: tuple[str, str]  # of theirs: without the method, and with it
     paper: tuple[str, ...]  # commands at the paper's scale
     small: tuple[str, ...]  # commands on what is simulated; those of `evaluate` write to {out}/evaluation
     leaves: str = ""  # where the commands at the paper's scale leave the paper
@@ -64,6 +65,7 @@ TABLES = {
             "trained on UCF101 with labels": (None, 15.2),
             "Shuffle and Learn": (50.2, 18.1),
         },
+        ("random initialisation", "Shuffle and Learn"),
         (
             "index {root}",
             "pretrain --root {root} --seed {seed} --out {out}/seed{seed}",
@@ -90,6 +92,7 @@ TABLES = {
             "Shuffle and Learn": (50.2, 18.1),
             "OPN": (56.3, 22.1),
         },
+        ("random initialisation", "OPN"),
         (
             "index {root}",
             "pretrain --root {root} --size 240 320 --batch 64 --rate 1e-2 --steps 170000 --drops 0.76 --seed {seed}"
@@ -117,6 +120,7 @@ TABLES = {
             "equivariance": (1.31,),
             "equivariance and DrLIM": (1.58,),
         },
+        ("labels only", "equivariance"),
         (
             "pretrain --root {root}/KITTI --dataset kitti_raw --seed {seed} --out {out}/seed{seed} method:equivariance"
             " --method.no-relative --method.no-standardise --method.margin 1 trunk:small --trunk.length 1 --trunk.size 32",
@@ -146,6 +150,7 @@ TABLES = {
             "robot tasks": (35.4, 69.3, 31.7),
             "ImageNet": (62.5, 82.0, 65.6),
         },
+        ("random initialisation", "robot tasks"),
         ("curious-robot --scale paper --images {root} --out {out}/robot",),
         ("curious-robot --scale quick --out {out}/robot",),
         "simulated interactions; tables 2 and 3 are printed too",
@@ -165,6 +170,7 @@ TABLES = {
             "SimCLR": (75.5, 87.8),
             "SimCLR, 4 times as wide": (85.8, 92.6),
         },
+        ("labels alone", "SimCLR"),
         (
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 312000 --rate 4.8 --drops"
             " --decay 1e-6 --seed {seed} --out {out}/seed{seed} method:sim-clr trunk:resnet --trunk.depth 50",
@@ -199,6 +205,7 @@ TABLES = {
             "MoCo, ImageNet": (74.9,),
             "MoCo, a billion pictures": (75.6,),
         },
+        ("labels of ImageNet", "MoCo, ImageNet"),
         (
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 256 --steps 1000000 --rate 0.03"
             " --drops 0.6 0.8 --decay 1e-4 --seed {seed} --out {out}/seed{seed} method:mo-co --method.version 1 trunk:resnet"
@@ -229,6 +236,7 @@ TABLES = {
             "counting": (51.4, 36.6),
             "RotNet": (54.4, 39.1),
         },
+        ("random initialisation", "RotNet"),
         (
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 192 --steps 200000 --rate 0.01"
             " --drops 0.33 0.66 --decay 5e-4 --seed {seed} --out {out}/seed{seed} method:rotation trunk:caffenet",
@@ -257,6 +265,7 @@ TABLES = {
             "BEiT": (83.2, 85.2, None),
             "MAE": (83.6, 85.9, 86.9),
         },
+        ("labels alone", "MAE"),
         (
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 250000 --optimizer adamw"
             " --rate 2.4e-3 --drops --decay 0.05 --seed {seed} --out {out}/seed{seed} method:mae trunk:vit",

@@ -13,7 +13,7 @@ from videossl.experiments.comparison import pretrained
 from videossl.experiments.console import console
 from videossl.experiments.paper_tables import TABLES, PaperTable
 from videossl.experiments.pretrain import Pretrain
-from videossl.experiments.results import print_table, read_results, rows
+from videossl.experiments.results import UNTRAINED, Row, print_table, read_results, rows
 from videossl.experiments.runs import command, read_json, versions, write_json
 from videossl.training.checkpoints import plain
 
@@ -65,18 +65,44 @@ def reproduce(config: Reproduce) -> None:
         options = parse(name, rest)
         pretrained(options) if isinstance(options, Pretrain) else getattr(module_of(name), COMMANDS[name].run)(options)
     results = read_results(config.folder / "evaluation")
+    ours = rows(results)
     if results:
         print_table(results, table.metrics)
+        (config.folder / "reproduce.md").write_text(markdown(table, ours))
     found = {
         "command": command(),
         "theirs": plain(table),
         "scale": config.scale,
         "commands": [shlex.join(words) for words in config.commands],
-        "ours": read_json(config.folder / table.numbers) if table.numbers else [plain(row) for row in rows(results)],
+        "ours": read_json(config.folder / table.numbers) if table.numbers else [plain(row) for row in ours],
         "versions": versions(),
     }
     write_json(config.folder / "reproduce.json", found)
-    console.print(f"all numbers: {config.folder}/reproduce.json")
+    console.print(
+        f"all numbers: {config.folder}/reproduce.json" + f"; as Markdown: {config.folder}/reproduce.md" * bool(results)
+    )
+
+
+def markdown(table: PaperTable, ours: list[Row]) -> str:
+    """A line of a Markdown table for each of our numbers, beside those of the paper: the README's table has these lines.
+
+    Its cells: the table; theirs, on their data; ours; that of untrained weights; that after pretraining; chance.
+    """
+    before, after = (table.theirs[name] for name in table.beside)
+    pairs = zip(table.columns, before, after, strict=True)
+    theirs = f"{' / '.join(table.beside)}: "
+    theirs += "; ".join(f"{column} {one:g} / {other:g}" for column, one, other in pairs if one and other)
+    title = table.title if table.verified else f"{table.title} (from memory)"
+    told = [row for row in ours if row.headline or row.metric in table.metrics]
+    lines = []
+    for number in dict.fromkeys((row.protocol, row.metric) for row in told):
+        here = [row for row in told if (row.protocol, row.metric) == number]
+        untrained, learned = ([row for row in here if (row.subject in UNTRAINED) == which] for which in (True, False))
+        cells = [", ".join(row.words for row in part) for part in (untrained, learned)]
+        chance = next((row.chance_words for row in here if row.chance is not None), "")
+        lines.append([title, theirs, f"{number[0]}: {number[1].replace('_', ' ')}", *cells, chance])
+        title = theirs = ""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def show(table: PaperTable) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,17 @@ def test_fine_tuning_at_the_papers_scale_is_the_papers():
     assert {(judge.views.clips, judge.views.crops, judge.area) for judge in (one, ten, mae)} == {(1, 1, (0.08, 1))}
 
 
+@cache
+def understood(name, scale):
+    """The options of each command of a recipe, of two seeds."""
+    words = Reproduce(name, scale, Path("data"), Path("out"), seeds=(0, 1)).commands
+    return [parse(*split_command(one)) for one in words]
+
+
 @pytest.mark.parametrize("scale", ["small", "paper"])
 @pytest.mark.parametrize("name", TABLES)
 def test_no_two_results_of_a_table_are_one_file(name, scale):
-    words = Reproduce(name, scale, Path("data"), Path("out"), seeds=(0, 1)).commands
-    scored = [one for one in (parse(*split_command(w)) for w in words) if isinstance(one, Evaluate)]
+    scored = [one for one in understood(name, scale) if isinstance(one, Evaluate)]
     labels = {(one.out, one.seeds, protocol): [] for one in scored for protocol in one.protocols}
     for one in scored:
         for protocol in one.protocols:
@@ -44,13 +51,11 @@ def test_no_two_results_of_a_table_are_one_file(name, scale):
 @pytest.mark.parametrize("scale", ["small", "paper"])
 @pytest.mark.parametrize("name", TABLES)
 def test_recipes_are_commands_that_are_understood(name, scale):
-    options = [
-        parse(*split_command(words)) for words in Reproduce(name, scale, Path("data"), Path("out"), seeds=(3,)).commands
-    ]
+    options = understood(name, scale)
     assert all(len(values) == len(TABLES[name].columns) for values in TABLES[name].theirs.values())
     learned = [one.out for one in options if isinstance(one, Pretrain)]
     scored = [one for one in options if isinstance(one, Evaluate)]
-    assert name == "curious-robot" or learned == [Path("out/seed3")]
+    assert name == "curious-robot" or learned == [Path("out/seed0"), Path("out/seed1")]
     assert {one.out for one in scored} <= {Path("out/evaluation")}
     assert all(one.trunks == (f"out/seed{one.seeds[0]}", "random") for one in scored)
 
@@ -78,6 +83,15 @@ def test_a_table_is_made_and_the_second_start_does_nothing_again(tmp_path, tiny,
         ("random initialisation", 2),
     }
     assert found["theirs"]["theirs"]["Shuffle and Learn"] == [50.2, 18.1]
+    one, two = (tmp_path / "reproduce.md").read_text().splitlines()
+    title, theirs, asked, random, learned, chance = one.strip("| ").split(" | ")
+    assert title == table.title and asked == "k-NN: video accuracy"
+    assert theirs == "random initialisation / Shuffle and Learn: UCF101 38.6 / 50.2; HMDB51 13.3 / 18.1"
+    shown = {row["subject"]: row for row in found["ours"] if row["metric"] == "video_accuracy"}
+    for row, words in zip(("random initialisation", "ShuffleAndLearn"), (random, learned), strict=True):
+        assert words == f"{100 * shown[row]['mean']:.1f} ± {100 * shown[row]['spread']:.1f}"
+    assert chance == f"{100 * shown['ShuffleAndLearn']['chance']:.1f}"
+    assert two.startswith("|  |  | k-NN: clip accuracy | ")
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.suffix in (".pt", ".npz")}
     reproduce(config)
     assert made and made == {path: path.stat().st_mtime_ns for path in made}
