@@ -66,7 +66,7 @@ class Evaluate:
     trunks: tyro.conf.Positional[tuple[str, ...]]
     data: Annotated[Videos, tyro.conf.arg(name="")]
     # names of those below, such as knn, or of published ones (`videossl protocols` lists them), such as vcop-retrieval;
-    # none named: the usual ones that suit
+    # `published`: all of those that suit; none named: the usual ones that suit
     protocols: tuple[str, ...] = ()
     # two published protocols of one kind: both, and the first with each field of the second's that differs by itself
     compare: tuple[str, str] | None = None
@@ -130,7 +130,8 @@ class Evaluate:
     @property
     def named(self) -> list[str]:
         """What was given, a field's name with underscores where it was given with hyphens."""
-        return [under if (under := name.replace("-", "_")) in self.own else name for name in self.protocols]
+        given = [name for one in self.protocols for name in (PUBLISHED if one == "published" else (one,))]
+        return [under if (under := name.replace("-", "_")) in self.own else name for name in dict.fromkeys(given)]
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def score(config: Evaluate) -> list[dict]:
 
 
 def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]:
-    """The protocols that were named, else all that can be asked of the records; and a line about those that cannot.
+    """The protocols that were named one by one, else those that can be asked of the records; and a line about others.
 
     Raises:
         ValueError: there are none.
@@ -214,16 +215,14 @@ def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]
         name: [need for need in judge.needs if not all(need in record for record in records)]
         for name, judge in config.judges.items()
     }
-    names = (
-        config.named
-        or list(config.compared)
-        or [n for n, lacking in lacks.items() if not lacking and config.judges[n].by_default]
-    )
+    names, choose = config.named or list(config.compared), "published" in config.protocols
     if not names:
-        raise ValueError(f"no protocol can be asked of these records: {', '.join(words(lacks))}")
-    left_out = [name for name in lacks if lacks[name] and config.judges[name].by_default and name not in names]
-    told = bool(left_out) and not config.protocols and not config.compare
-    return names, [f"left out: {', '.join(words({name: lacks[name] for name in left_out}))}"] * told
+        names, choose = [name for name in lacks if config.judges[name].by_default], True
+    left_out = {name: lacks[name] for name in names if choose and lacks[name] and name not in config.protocols}
+    names = [name for name in names if name not in left_out]
+    if not names:
+        raise ValueError(f"no protocol can be asked of these records: {', '.join(words(left_out))}")
+    return names, [f"left out: {', '.join(words(left_out))}"] * bool(left_out)
 
 
 def words(lacks: dict[str, list[str]]) -> list[str]:

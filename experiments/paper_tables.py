@@ -277,7 +277,9 @@ TABLES = {
             f"pretrain --root {{out}}/objects --dataset image_folder --size 56 56 {FEW_STEPS} method:mae --method.width 96"
             " --method.depth 2 --method.heads 4 trunk:vit --trunk.width 96 --trunk.depth 4 --trunk.heads 4 --trunk.patch 6"
             " --trunk.size 48",
-            ALL_LABELS,
+            "evaluate {out}/seed{seed} random --root {out}/objects --dataset image_folder --size 56 56 --protocols finetune"
+            " --finetune.epochs 10 --finetune.batch 32 --finetune.optimizer adamw --finetune.rate 1e-3 --finetune.decay 0.05"
+            " --finetune.area 0.3 1 --finetune.views.clips 1 --finetune.views.crops 1 --seeds {seed} --out {out}/evaluation",
         ),
         "fine-tuned without mixup, cutmix, erasing, drop path and rates that fall by layer",
     ),

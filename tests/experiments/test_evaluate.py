@@ -19,13 +19,14 @@ from videossl.evaluation.knn import KNN
 from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
+from videossl.evaluation.protocols import PUBLISHED
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
 from videossl.evaluation.semi_supervised import SemiSupervised
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
-from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score, weights
+from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score, suited, weights
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.experiments.report import Report, report
 from videossl.experiments.results import print_table, read_results, rows
@@ -123,6 +124,16 @@ def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_the
     assert dataclasses.replace(plan, protocols=("next-best-view",)).named == ["next_best_view"]
     score(dataclasses.replace(plan, protocols=("knn",)))
     assert "left out" not in capsys.readouterr().out
+
+
+def test_all_published_protocols_are_asked_by_one_word(tiny, run, tmp_path):
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("published", "knn", "vcop-retrieval"))
+    video = {"frames": None, "label": 0}
+    names, (told,) = suited(plan, [video])
+    assert {"shuffle-and-learn-finetune", "vcop-retrieval", "dino-knn", "knn"} <= set(names)
+    assert len(set(names)) == len(names) and "moco-detection" not in names
+    assert set(names) == {name for name in [*PUBLISHED, "knn"] if plan.judges[name].needs in ((), ("label",))}
+    assert "moco-detection (needs boxes)" in told and "dino-propagation (needs masks)" in told
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
 from videossl.training.draws import Draws, Sample, loader
-from videossl.training.fit import fit
+from videossl.training.fit import fit, while_finite
 from videossl.training.schedules import cosine
 
 
@@ -117,7 +117,7 @@ class Heads:
             batches = loader(Draws(train, sample, seed), self.batch, workers=encoder.workers, rank=rank, world=world)
             last = []
             loop = fit(net, batches, updates, self.steps, cosine(self.rate), seed=seed, fabric=fabric)
-            for step, metrics in encoder.bar(loop, self.steps, "training heads"):
+            for step, metrics in encoder.bar(while_finite(loop, fabric), self.steps, "training heads"):
                 if step > 0.9 * self.steps:
                     last.append(metrics["loss"])
             if world > 1:  # each process has its own running statistics

@@ -28,7 +28,7 @@ from videossl.methods.base import Net
 from videossl.methods.parts import classify
 from videossl.models.base import Trunk
 from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
+from videossl.training.fit import fit, while_finite
 from videossl.training.schedules import cosine
 from videossl.training.schedules import steps as falling
 
@@ -131,7 +131,7 @@ class FineTune(Judge):
             )
             loop = fit(net, batches, optimizer, steps, rate, seed=seed, fabric=fabric)
             last, best = [], (-1.0, net.state_dict())
-            for step, metrics in encoder.bar(loop, steps, "fine-tuning"):
+            for step, metrics in encoder.bar(while_finite(loop, fabric), steps, "fine-tuning"):
                 if step > steps - epoch:
                     last.append(metrics["loss"])
                 if judges and (step % epoch == 0 or step == steps):

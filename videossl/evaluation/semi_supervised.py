@@ -23,7 +23,7 @@ from videossl.evaluation.views import Views
 from videossl.methods.base import Net
 from videossl.models.base import Trunk
 from videossl.training.draws import Draws, loader
-from videossl.training.fit import fit
+from videossl.training.fit import fit, while_finite
 from videossl.training.schedules import cosine
 
 
@@ -104,7 +104,7 @@ class SemiSupervised(Judge):
             )
             loop = fit(net, paired(*both), optimizer, self.steps, cosine(self.rate), seed=seed, fabric=fabric)
             last = []
-            for step, metrics in encoder.bar(loop, self.steps, self.method):
+            for step, metrics in encoder.bar(while_finite(loop, fabric), self.steps, self.method):
                 if step > 0.9 * self.steps:
                     last.append(torch.stack([metrics["sure"], metrics["right"]]))
             if world > 1:  # each process has its own running statistics

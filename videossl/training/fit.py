@@ -82,6 +82,22 @@ def fit(
         yield step, {**metrics, "rate": lr, "seconds": time.perf_counter() - begin, "waiting": waited}
 
 
+def while_finite(
+    loop: Iterable[tuple[int, dict]], fabric: Fabric | None = None, every: int = 50
+) -> Iterator[tuple[int, dict]]:
+    """What `fit` yields, as long as the loss is a number: it is read every so many steps, by all processes together.
+
+    Raises:
+        ValueError: it is infinite or none.
+    """
+    for step, metrics in loop:
+        if step % every == 0:
+            loss = metrics["loss"] if fabric is None else fabric.all_reduce(metrics["loss"])
+            if not loss.isfinite():
+                raise ValueError(f"the loss of step {step} is {loss.item()}: give a lower rate, or another trunk")
+        yield step, metrics
+
+
 @contextmanager
 def _batch_of_one_explained() -> Iterator[None]:
     """Torch's line about a batch of one, which names a tensor's size alone, says what to do."""
