@@ -53,7 +53,7 @@ class ClassFile(Frames):
 
 @dataclass(frozen=True)
 class DepthFile(Frames):
-    """The depth of a picture, a PNG file of 16 bits in millimetres: `depth[index]` is float32 (*index.shape, H, W), metres.
+    """The depth of a picture, a PNG file of 16 bits: `depth[index]` is float32 (*index.shape, H, W), metres.
 
     0 is not known. Scaled to `size`, a pixel has the depth of the one that lies there: no mean of near and far.
     `np.asarray(depth)` is all of it, (1, H, W).
@@ -62,12 +62,13 @@ class DepthFile(Frames):
     path: str | Path
     frames: int = 1
     size: tuple[int, int] | None = None
+    per_metre: int = 1000  # numbers in the file to a metre
 
     def __array__(self, dtype=None, copy=None):
         return self.array(np.arange(self.frames)).astype(dtype or np.float32)
 
     def _read(self, wanted):
-        depth = _numbers(self.path, ("I;16", "I")).astype(np.float32) / 1000
+        depth = _numbers(self.path, ("I;16", "I")).astype(np.float32) / self.per_metre
         return (depth if self.size is None else nearest(depth, self.size))[None]
 
 

@@ -12,6 +12,7 @@ from videossl.datasets.davis import davis
 from videossl.datasets.hmdb51 import hmdb51
 from videossl.datasets.image_folder import image_folder
 from videossl.datasets.interactions import interactions, square
+from videossl.datasets.kitti_depth import kitti_depth
 from videossl.datasets.kitti_odometry import kitti_odometry
 from videossl.datasets.kitti_raw import kitti_raw
 from videossl.datasets.moving_digits import moving_digits
@@ -39,6 +40,7 @@ DATASETS = {
         pushed_pairs,
         davis,
         voc,
+        kitti_depth,
     )
 }
 
