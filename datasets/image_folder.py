@@ -1,8 +1,6 @@
 """Anyone's own images, in a folder, and what data sets of images share: an image is a video of one frame."""
 
-import csv
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -12,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import PIL.Image
 
+from videossl.datasets.captions import captions_of
 from videossl.datasets.frames import IMAGES, Frames, read_image
 from videossl.datasets.records import Records, numbered_group, plain_root
 from videossl.datasets.scaling import scaled
@@ -80,18 +79,20 @@ def image_folder(
         )
     part = ("train" if train else "test") if parted else ""
     classes = sorted({place.name for p in (("train", "test") if parted else ("",)) for place in _folders(root / p)})
-    captions = captions_of(root / part)
     names = [name for name in find_images(root / part) if not name.endswith(MASKS)]
-    names = sorted({*names, *captions})  # what has a caption and is not there is told
     if any("/" not in name for name in names):
         classes = []
     numbers = [instance_of(name) for name in names]
     told = bool(classes) and None not in numbers
-    wanted = []
+    below = f"{part}/" if part else ""
+    there = {below + name for name in names}
+    captions = captions_of(root, there)
+    lost = [path for path in captions if path.startswith(below) and path not in there]
+    wanted = [(path, [path], {}) for path in lost]  # what has a caption and is not there is told
     for name, number in zip(names, numbers, strict=True):
+        path = below + name
         rest = {"label": classes.index(name.split("/")[0])} if classes else {}
-        rest |= {"caption": captions[name]} if name in captions else {}
-        path = f"{part}/{name}" if part else name
+        rest |= {"caption": captions[path]} if path in captions else {}
         group = numbered_group(PurePosixPath(name).stem) or path
         if told:
             rest["instance"] = number
@@ -99,38 +100,6 @@ def image_folder(
         wanted.append((path, [path], rest | {"group": group}))
     records, missing = gather_images(root, wanted, size)
     return Records(records, root.resolve().name, None, part, classes, missing=missing)
-
-
-def captions_of(folder: Path) -> dict[str, str]:
-    """Captions by the paths of their images in a folder, of its metadata.csv or metadata.jsonl; none where it has neither.
-
-    They are as the `imagefolder` of Hugging Face's datasets has them: each row, or line, has "file_name" and "text", or
-    "caption".
-
-    Raises:
-        ValueError: a row lacks one of them, or a line is no JSON (told by its number).
-    """
-    table, lines = folder / "metadata.csv", folder / "metadata.jsonl"
-    found = {}
-    if table.is_file():
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = [(number, row) for number, row in enumerate(csv.DictReader(file), 2)]
-    elif lines.is_file():
-        table, rows = lines, []
-        for number, line in enumerate(lines.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                rows.append((number, json.loads(line)))
-            except ValueError as error:
-                raise ValueError(f"{lines}, line {number}: is no JSON ({error})") from None
-    else:
-        return {}
-    for number, row in rows:
-        told = row if isinstance(row, dict) else {}
-        name, text = told.get("file_name"), told.get("text") or told.get("caption")
-        if not name or not text:
-            raise ValueError(f'{table}, line {number}: each has "file_name", and "text" or "caption"')
-        found[PurePosixPath(name).as_posix()] = text
-    return found
 
 
 def instance_of(name: str) -> int | None:

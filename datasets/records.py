@@ -79,6 +79,8 @@ class Records(list):
             name, why = next(iter(bad.items()))
             text += f": {name} {why.removeprefix('unreadable: ')}{', ...' * (len(bad) > 1)}"
         text += ")" * bool(self.missing)
+        if captions := sum("caption" in record for record in self):
+            text += f", {captions} with a caption"
         if self.damaged:
             name, why = next(iter(self.damaged.items()))
             text += f", {len(self.damaged)} cut short or damaged: {name} {why}{', ...' * (len(self.damaged) > 1)}"

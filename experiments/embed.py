@@ -58,7 +58,7 @@ class Embed:
 class Search:
     """Find the clips that are most like a video's, and draw them."""
 
-    query: Positional[str]  # a video file, or the name of a video in the features
+    query: Positional[str]  # a video file, or the name of a video in the features; its folders may be left out
     features: Path  # file that `videossl embed` wrote
     frame: int | None = None  # first frame of the query's clip; None: the middle clip
     k: int = 8  # clips to find
@@ -182,6 +182,8 @@ def search(config: Search) -> list[tuple[str, int, float]]:
     """
     table = read_features(config.features)
     known = np.array(table.names)
+    if not Path(config.query).exists():
+        config = replace(config, query=whole_name(config, table))
     if config.query in table.names:
         rows = np.flatnonzero(known == config.query)
         row = rows[len(rows) // 2] if config.frame is None else rows[np.abs(table.first[rows] - config.frame).argmin()]
@@ -209,6 +211,23 @@ def search(config: Search) -> list[tuple[str, int, float]]:
     return found
 
 
+def whole_name(config: Search, table: Table) -> str:
+    """The name, with its folders, of the embedded video that is asked for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are several of that name, in different folders.
+    """
+    if config.query in table.names:
+        return config.query
+    same = sorted({name for name in table.names if Path(name).name == config.query})
+    if not same:
+        raise FileNotFoundError(f"{config.query} is neither a file nor the name of a video in {config.features}")
+    if len(same) > 1:
+        raise ValueError(f"{len(same)} videos in {config.features} are called {config.query}: say which, {same[0]}?")
+    return same[0]
+
+
 def by_name(table: Table) -> dict[str, dict]:
     """The records of the videos, by name.
 
@@ -234,8 +253,6 @@ def by_name(table: Table) -> dict[str, dict]:
 def encoded(table: Table, config: Search) -> tuple[Tensor, int, dict]:
     """Feature, first frame and record of a video file's clip."""
     path = Path(config.query)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is neither a file nor the name of a video in {config.features}")
     trunk = load_trunk(Path(table.about["trunk"]))
     if weights(trunk) != table.about["weights"]:
         raise ValueError(f"{table.about['trunk']} has changed since {config.features} was made: embed the videos again")

@@ -24,7 +24,16 @@ from videossl.experiments.cli import one_line_errors
 from videossl.experiments.data import Videos
 from videossl.experiments.evaluate import Evaluate
 from videossl.experiments.pictures import side_by_side
-from videossl.experiments.video_methods import ENGINE, WORLD, Entry, World, real_videos, score_actions
+from videossl.experiments.video_methods import (
+    ENGINE,
+    WORLD,
+    Entry,
+    World,
+    folder_of,
+    real_videos,
+    refuse_unknown,
+    score_actions,
+)
 from videossl.experiments.video_methods import run as run_worlds
 from videossl.methods.barlow_twins import BarlowTwins
 from videossl.methods.bigan import BiGAN
@@ -81,6 +90,7 @@ class ImageMethods:
     def __post_init__(self):
         if unknown := set(self.only) - WORLDS.keys():
             raise ValueError(f"there is no set {min(unknown)!r}; there are: {', '.join(WORLDS)}")
+        refuse_unknown(self.methods, methods())
 
 
 def methods(size: int = CONVOLUTIONAL.size) -> dict[str, Entry]:
@@ -186,11 +196,10 @@ def draw(config: ImageMethods, found: dict) -> None:
     folder.mkdir(exist_ok=True)
     for world in found:
         for title in found[world]["methods"]:
-            name = title.replace(" ", "_")
-            panels = config.out / world / f"{name}-{config.seeds[0]}" / "panels.npz"
+            panels = folder_of(config, world, title, config.seeds[0]) / "panels.npz"
             if panels.exists():
                 with np.load(panels) as arrays:
-                    side_by_side(dict(arrays), folder / f"{world}-{name}.png")
+                    side_by_side(dict(arrays), folder / f"{world}-{title.replace(' ', '_')}.png")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class PaperTable:
     leaves: str = ""  # where the commands at the paper's scale leave the paper
     metrics: tuple[str, ...] = ()  # of ours that stand beside theirs, where tables do not show them anyway
     numbers: str = ""  # file in {out} with what a recipe finds that asks no `evaluate`
+    digits: int = 1  # that the paper prints after the point
 
 
 CLUTTER = "simulate clutter --out {out}/clutter --train 200 --test 100 --categories mug book ball --seed 1"
@@ -142,6 +143,7 @@ TABLES = {
             " --linear.penalty 0.01 --seeds {seed} --out {out}/evaluation",
         ),
         "the trunk is ours, features are learned without labels and then probed, not jointly",
+        digits=2,
     ),
     "curious-robot": PaperTable(
         "The Curious Robot, table 1: accuracy of classification",

@@ -35,6 +35,8 @@ class Reproduce:
             raise ValueError("at least one seed is needed")
         if self.scale == "paper" and self.root is None and not self.show:
             raise ValueError("the paper's scale needs its data: give the folder by --root")
+        if self.scale == "small" and self.root is not None:
+            raise ValueError(f"the small scale makes its own data, but root is {self.root}: give --scale paper, too")
 
     @property
     def folder(self) -> Path:
@@ -54,7 +56,7 @@ class Reproduce:
 def reproduce(config: Reproduce) -> None:
     """Run the recipe, and print and write what came of it."""
     table = TABLES[config.name]
-    show(table)
+    show(table, config.scale)
     if config.show:
         for words in config.commands:
             console.print(shlex.join(["videossl", *words]), markup=False)
@@ -91,7 +93,9 @@ def markdown(table: PaperTable, ours: list[Row]) -> str:
     before, after = (table.theirs[name] for name in table.beside)
     pairs = zip(table.columns, before, after, strict=True)
     theirs = f"{' / '.join(table.beside)}: "
-    theirs += "; ".join(f"{column} {one:g} / {other:g}" for column, one, other in pairs if one and other)
+    theirs += "; ".join(
+        f"{column} {one:.{table.digits}f} / {other:.{table.digits}f}" for column, one, other in pairs if one and other
+    )
     title = table.title if table.verified else f"{table.title} (from memory)"
     told = [row for row in ours if row.headline or row.metric in table.metrics]
     lines = []
@@ -105,12 +109,16 @@ def markdown(table: PaperTable, ours: list[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def show(table: PaperTable) -> None:
-    """Print what the paper prints."""
+def show(table: PaperTable, scale: str) -> None:
+    """Print what the paper prints, and how the recipe at this scale leaves it."""
     printed = Table("", *table.columns, title=f"{table.title}, %", title_justify="left")
     for name, values in table.theirs.items():
-        printed.add_row(name, *("" if value is None else f"{value:g}" for value in values))
+        printed.add_row(name, *("" if value is None else f"{value:.{table.digits}f}" for value in values))
     console.print(printed)
     console.print(f"{table.source}" + ("" if table.verified else "; from memory, not checked against the paper"))
-    if table.leaves:
-        console.print(f"the recipe at its scale leaves it: {table.leaves}")
+    if scale == "small":
+        console.print(
+            "the recipe is a small one, on what is simulated: which row is above which can be compared, not numbers"
+        )
+    elif table.leaves:
+        console.print(f"the recipe leaves it: {table.leaves}")

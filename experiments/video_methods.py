@@ -87,6 +87,13 @@ class VideoMethods:
     def __post_init__(self):
         if unknown := set(self.only) - WORLDS.keys():
             raise ValueError(f"there is no world {min(unknown)!r}; there are: {', '.join(WORLDS)}")
+        refuse_unknown(self.methods, {**real_action_methods(), **drive_methods(), **digit_methods()})
+
+
+def refuse_unknown(methods: tuple[str, ...], known: dict) -> None:
+    """Raise a ValueError if one of the names is none of those known."""
+    if unknown := set(methods) - known.keys():
+        raise ValueError(f"there is no method {min(unknown)!r}; there are: {', '.join(known)}")
 
 
 # How a shortcut is closed: of a method and test records, what draws examples from a record, and the records for it.
@@ -142,9 +149,8 @@ class World(NamedTuple):
     scored: tuple[Callable[[Path, Path, int], Evaluate], ...] = ()  # run, folder for scores and seed -> what to score
     elsewhere: Videos | None = None  # real videos on which the nets are asked their own question, too
     split: int = 1  # of the videos
-    picture: Callable[[Path, Path], dict] | None = (
-        None  # the first run and the PNG to draw -> what it shows, in numbers
-    )
+    # the first run and the PNG to draw -> what it shows, in numbers
+    picture: Callable[[Path, Path], dict] | None = None
 
 
 def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: str = "video_methods.json") -> dict:
@@ -163,10 +169,9 @@ def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: s
         if world is None:
             console.print(f"{name}: left out, since no folder was given")
             continue
-        chosen = {title: entry for title, entry in world.methods.items() if title in (config.methods or world.methods)}
-        if not chosen:
+        if not set(config.methods or world.methods) & world.methods.keys():
             raise ValueError(f"{name} has none of the methods named; it has: {', '.join(world.methods)}")
-        world = world._replace(methods=chosen)
+        world = world._replace(methods=chosen(config, name, world.methods))
         found = study(name, world, config)
         show(name, world, found)
         found |= {
@@ -182,6 +187,21 @@ def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: s
     return known
 
 
+def chosen(config: VideoMethods, world: str, methods: dict[str, Entry]) -> dict[str, Entry]:
+    """The methods that were named (none: all), and those that an earlier start has finished in this world."""
+    finished = {
+        title
+        for title in methods
+        if all((folder_of(config, world, title, seed) / "result.json").exists() for seed in config.seeds)
+    }
+    return {title: entry for title, entry in methods.items() if title in {*(config.methods or methods), *finished}}
+
+
+def folder_of(config: VideoMethods, world: str, title: str, seed: int) -> Path:
+    """Of a run."""
+    return config.out / world / f"{title.replace(' ', '_')}-{seed}"
+
+
 def study(name: str, world: World, config: VideoMethods) -> dict:
     """What came of the methods of one world: of each its own question, and the "scores" of all and of random trunks."""
     folder, found, results, runs = config.out / name, {}, [], []
@@ -189,9 +209,7 @@ def study(name: str, world: World, config: VideoMethods) -> dict:
         console.print(f"[bold]{name}: {title}[/bold]")
         mine = []
         for seed in config.seeds:
-            mine.append(
-                pretrained(pretraining(world, entry, seed, folder / f"{title.replace(' ', '_')}-{seed}", config))
-            )
+            mine.append(pretrained(pretraining(world, entry, seed, folder_of(config, name, title, seed), config)))
             for number, evaluation in enumerate(world.scored):
                 kind = f"{type(entry.trunk).__name__}-{entry.trunk.build().length}"  # random ones are scored once
                 results += score(evaluation(mine[-1], folder / f"evaluation{number}-{kind}", seed))
@@ -355,17 +373,23 @@ def real_actions(config: VideoMethods) -> World | None:
     """The folder of real videos, if one was given."""
     if config.real is None:
         return None
-    videos, methods = real_videos(config), action_methods(4, 64)
-    for title in ("Shuffle and Learn", "clip order"):  # the two that read a drift of colours here
+    videos = real_videos(config)
+    return World(videos, real_action_methods(), (partial(score_actions, videos, config, None),))
+
+
+def real_action_methods() -> dict[str, Entry]:
+    """What is asked of real videos of actions: the two that read a drift of colours there also with channels split."""
+    methods = action_methods(4, 64)
+    for title in ("Shuffle and Learn", "clip order"):
         entry = methods[title]
         methods[f"{title}, split"] = entry._replace(method=replace(entry.method, split=True))
-    return World(videos, methods, (partial(score_actions, videos, config, None),))
+    return methods
 
 
 def real_videos(config: VideoMethods) -> Videos:
     """The folder of real videos, with an index of its own."""
     index = config.out / "real.json"
-    index_videos(config.real, index, workers=config.workers, decoder="pyav")
+    index_videos(config.real, index, workers=max(1, config.workers), decoder="pyav")
     return Videos(config.real, index=index)
 
 
@@ -394,20 +418,24 @@ def simulated_drives(config: VideoMethods) -> World:
     simulate_driving(SimulateDriving(drives, config.drives, size=(60, 100), seed=WORLD, workers=config.workers))
     simulate_scenes(SimulateScenes(scenes, size=(48, 64), seed=WORLD, workers=config.workers))
     videos, pictures = (Videos(folder, dataset=name) for folder, name in ((drives, "kitti_raw"), (scenes, "sun397")))
+    scored = (partial(score_drives, videos, config), partial(score_scenes, pictures, config))
+    real = None if config.kitti is None else Videos(config.kitti, dataset="kitti_odometry", size=(60, 198))
+    return World(videos, drive_methods(), scored, real, picture=partial(draw_motion, videos))
+
+
+def drive_methods() -> dict[str, Entry]:
+    """What is asked of drives."""
     trunk = PLACES
     few = Equivariance(gap=5, patterns=4, mirror=True, pull=3.0)
     told = "accuracy", "frequent_accuracy", "accuracy"
     motion = EgoMotion(head="match", norm=True, mirror=True, dropout=0.2)
-    methods = {
+    return {
         "equivariance": Entry(few, trunk, *told, rate=5e-3),
         "equivariance and DrLIM": Entry(replace(few, drlim=0.1), trunk, *told, rate=5e-3),
         "ego-motion, classified": Entry(motion, trunk, *told),
         "temporal coherence": Entry(TemporalCoherence(near=5), trunk, trivial="pixels_accuracy"),
         "DrLIM": Entry(DrLIM(near=5), trunk, trivial="pixels_accuracy"),
     }
-    scored = (partial(score_drives, videos, config), partial(score_scenes, pictures, config))
-    real = None if config.kitti is None else Videos(config.kitti, dataset="kitti_odometry", size=(60, 198))
-    return World(videos, methods, scored, real, picture=partial(draw_motion, videos))
 
 
 def draw_motion(videos: Videos, path: Path, out: Path) -> dict[str, float]:
@@ -437,15 +465,19 @@ def score_scenes(pictures: Videos, config: VideoMethods, path: Path, out: Path, 
 
 def moving(config: VideoMethods) -> World:
     """Two digits that move, as in Srivastava et al., at half the size."""
+    return World(Videos(dataset="moving_digits", size=(32, 32)), digit_methods(), split=2)
+
+
+def digit_methods() -> dict[str, Entry]:
+    """What is asked of digits that move."""
     lstm = LSTM(size=32, units=256)
     predicted = "future_mse", "copy_mse", "future_mse", last_frame_alone
-    methods = {
+    return {
         "composite LSTM": Entry(FramePrediction(conditional="neither"), lstm, *predicted, rate=5e-3),
         "future predictor": Entry(
             FramePrediction(reconstruct=False, conditional="neither"), lstm, *predicted, rate=5e-3
         ),
     }
-    return World(Videos(dataset="moving_digits", size=(32, 32)), methods, split=2)
 
 
 WORLDS = {

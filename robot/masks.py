@@ -43,9 +43,8 @@ class SimulateMasks:
     val: int = 30  # videos in val.txt
     frames: int = 40  # in a video
     size: int = 128  # side in pixels, even
-    difficulty: Literal["easy", "medium", "hard"] = (
-        "hard"  # that of `simulate actions`: hard has two to five other things
-    )
+    # that of `simulate actions`: hard has two to five other things
+    difficulty: Literal["easy", "medium", "hard"] = "hard"
     seed: int = 0
     workers: int | None = None  # processes; all cores when not given. The videos do not depend on it
 

@@ -36,9 +36,8 @@ class SimulateObjects:
     out: Path  # folder to make, or to go on with: pictures that are there are kept
     objects: Literal[tuple(OBJECT_SETS)] = "household"
     train: int = 10  # instances of each household category in `train`; of random_urdfs: things in all
-    test: int = (
-        10  # instances of each household category in `test`, all unseen by robots; of random_urdfs left as it is
-    )
+    # instances of each household category in `test`, all unseen by robots; of random_urdfs left as it is
+    test: int = 10
     views: int = 4  # pictures of each instance; of random_urdfs in `train`, and as many others in `test`
     size: int = 128  # side of the pictures in pixels
     plain: bool = False  # all on one grey table: then what is learned first is the thing, not its surroundings

@@ -54,6 +54,17 @@ def test_the_core_and_the_data_sets_meet_in_plain_dicts():
         assert not any(home(module) == "videossl" for module in imported(path)), path
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_a_field_means_stands_where_help_finds_it(folder):
+    """On its line or above it: a comment inside of a default's brackets is lost."""
+    for path in sources(folder):
+        lines = path.read_text().splitlines()
+        classes = (node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.ClassDef))
+        for field in (part for node in classes for part in node.body if isinstance(part, ast.AnnAssign)):
+            inside = lines[field.lineno - 1 : field.end_lineno] if field.end_lineno > field.lineno else []
+            assert not any("  # " in line for line in inside), f"{path}, line {field.lineno}"
+
+
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [

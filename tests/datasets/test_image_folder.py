@@ -148,37 +148,16 @@ def test_bad_input_says_what_to_do(picture, tmp_path):
             image_folder(tmp_path, **wrong)
 
 
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("metadata.csv", 'file_name,text\na/x.png,"a cup, red"\nb.png,a book\nlost.png,a shoe\n'),
-        (
-            "metadata.jsonl",
-            '{"file_name": "a/x.png", "caption": "a cup, red"}\n{"file_name": "./b.png", "text": "a book"}\n'
-            '{"file_name": "lost.png", "text": "a shoe"}\n',
-        ),
-    ],
-)
-def test_captions_are_read_as_hugging_face_writes_them_and_what_they_name_is_missed(picture, tmp_path, file, text):
-    for number, name in enumerate(("a/x.png", "b.png", "c.png")):
+def test_what_has_a_caption_and_is_not_there_is_told_and_changes_no_class(picture, tmp_path):
+    for number, name in enumerate(("train/a/x.png", "train/b/y.png", "test/a/z.png")):
         picture(tmp_path / name, 40 + number)
-    (tmp_path / file).write_text(text)
+    rows = "train/a/x.png,a cup\ntrain/lost.png,a shoe\ntest/a/z.png,a plate\n"
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{rows}")
     records = image_folder(tmp_path)
-    assert {r["name"]: r.get("caption") for r in records} == {"a/x.png": "a cup, red", "b.png": "a book", "c.png": None}
-    assert records.missing == {"lost.png": "not there"}
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "why"),
-    [
-        ("metadata.csv", "image,text\nx.png,a cup\n", r'line 2: each has "file_name", and "text" or "caption"'),
-        ("metadata.csv", "file_name,text\nx.png,\n", "line 2: each has"),
-        ("metadata.jsonl", '{"file_name": "x.png", "text": "a"}\n{"file_na', "line 2: is no JSON"),
-        ("metadata.jsonl", "[1]\n", "line 1: each has"),
-    ],
-)
-def test_captions_that_cannot_be_read_are_told_by_their_line(picture, tmp_path, file, text, why):
-    picture(tmp_path / "x.png")
-    (tmp_path / file).write_text(text)
-    with pytest.raises(ValueError, match=why):
-        image_folder(tmp_path)
+    assert [(r["name"], r["label"], r.get("caption")) for r in records] == [
+        ("train/a/x.png", 0, "a cup"),
+        ("train/b/y.png", 1, None),
+    ]
+    assert records.missing == {"train/lost.png": "not there"} and records.classes == ["a", "b"]
+    assert records.summary().endswith(", 1 with a caption")
+    assert [r["caption"] for r in image_folder(tmp_path, train=False)] == ["a plate"]

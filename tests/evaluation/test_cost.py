@@ -5,6 +5,7 @@ from torch import nn
 from videossl.evaluation.cost import Cost, measured
 from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
+from videossl.models.vit import ViT
 
 
 class Counted(nn.Module):
@@ -29,6 +30,14 @@ def test_weights_and_arithmetic_are_those_of_the_layers():
     assert found["videos a second"] == pytest.approx(1 / found["seconds a video"])
     weights, clips, maps, means = 3 * 4 * 9 + 4 * 5 + 5, 6 * 3 * 8 * 8, 4 * 4 * 8 * 8, 4 * 4
     assert found["GB"] == pytest.approx(4 * (weights + clips + maps + means) / 1e9)  # of a batch of four
+
+
+def test_attention_counts_whatever_the_device_computes_it_with():
+    found = measured(ViT(24, depth=2, heads=2, patch=4, size=16).build(), torch.rand(1, 1, 3, 16, 16), 1, repeats=1)
+    tokens, width = 16 + 1, 24
+    embedded = 2 * 16 * (3 * 4 * 4) * width
+    layers, attention = 2 * tokens * width * width * (3 + 1 + 4 + 4), 2 * 2 * tokens * tokens * width
+    assert found["GFLOPs a video"] == pytest.approx((embedded + 2 * (layers + attention)) / 1e9)
 
 
 def test_all_views_of_a_video_go_through_in_batches_and_the_mode_is_restored():

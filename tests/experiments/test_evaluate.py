@@ -136,6 +136,19 @@ def test_all_published_protocols_are_asked_by_one_word(tiny, run, tmp_path):
     assert "moco-detection (needs boxes)" in told and "dino-propagation (needs masks)" in told
 
 
+def test_a_published_protocol_that_refuses_these_videos_does_not_end_the_others(
+    tiny, run, tmp_path, monkeypatch, capsys
+):
+    refused = dataclasses.replace(PUBLISHED["knn"], judge=KNN(k=3, temperature=0.0, views=VIEWS))
+    some = {"vcop-finetune": refused, "dino-knn": dataclasses.replace(PUBLISHED["knn"], judge=KNN(k=3, views=VIEWS))}
+    monkeypatch.setattr("videossl.experiments.evaluate.PUBLISHED", some)
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("published",))
+    assert [result["asked"]["name"] for result in score(plan)] == ["dino-knn"]
+    assert "vcop-finetune is left out: " in capsys.readouterr().out
+    with pytest.raises(ValueError, match="must be above 0"):
+        score(dataclasses.replace(plan, protocols=("vcop-finetune",)))
+
+
 @dataclass(frozen=True)
 class Drives:
     """Drives through noise that is brighter to the right, in two scenes."""

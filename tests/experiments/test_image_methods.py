@@ -63,3 +63,12 @@ def test_a_method_is_scored_beside_random_weights_and_its_own_trivial_answer(nam
     assert ("head 4" in page.read_text()) == (name == "DINO ViT")
     again = run(config)["cifar10"]  # nothing is done again
     assert [again[key] for key in ("methods", "scores")] == [found["cifar10"][key] for key in ("methods", "scores")]
+    if name == "rotation":  # which is kept where another is asked for
+        both = run(dataclasses.replace(config, methods=("counting",)))["cifar10"]
+        assert list(both["methods"]) == ["rotation", "counting"]
+        assert both["methods"]["rotation"] == found["cifar10"]["methods"]["rotation"]
+
+
+def test_a_method_that_is_not_in_the_table_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ValueError, match="there is no method 'SimClR'; there are: autoencoder, "):
+        ImageMethods(tmp_path, methods=("rotation", "SimClR"))

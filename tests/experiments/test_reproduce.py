@@ -31,7 +31,8 @@ def test_fine_tuning_at_the_papers_scale_is_the_papers():
 @cache
 def understood(name, scale):
     """The options of each command of a recipe, of two seeds."""
-    words = Reproduce(name, scale, Path("data"), Path("out"), seeds=(0, 1)).commands
+    root = Path("data") if scale == "paper" else None
+    words = Reproduce(name, scale, root, Path("out"), seeds=(0, 1)).commands
     return [parse(*split_command(one)) for one in words]
 
 
@@ -98,7 +99,8 @@ def test_a_table_is_made_and_the_second_start_does_nothing_again(tmp_path, tiny,
 @pytest.mark.parametrize("scale", ["small", "paper"])
 @pytest.mark.parametrize("name", TABLES)
 def test_what_is_shown_are_lines_that_a_shell_gives_back_to_the_command(name, scale, tmp_path, capsys):
-    config = Reproduce(name, scale, Path("my data"), tmp_path / "an out", seeds=(0, 1), show=True)
+    root = Path("my data") if scale == "paper" else None
+    config = Reproduce(name, scale, root, tmp_path / "an out", seeds=(0, 1), show=True)
     reproduce(config)
     lines = [line for line in capsys.readouterr().out.split("\n") if line.startswith("videossl ")]
     assert [shlex.split(line)[1:] for line in lines] == config.commands and not (tmp_path / "an out").exists()
@@ -134,3 +136,5 @@ def test_commands_are_shown_without_being_run(tmp_path, capsys):
 def test_the_papers_scale_needs_its_data():
     with pytest.raises(ValueError, match="the paper's scale needs its data: give the folder by --root"):
         Reproduce("opn", "paper")
+    with pytest.raises(ValueError, match="the small scale makes its own data, but root is data: give --scale paper"):
+        Reproduce("opn", root=Path("data"))

@@ -26,6 +26,12 @@ def test_a_world_is_run_measured_beside_its_trivial_answer_and_gone_on_with(tmp_
     }
 
 
+def test_an_unknown_method_is_named():
+    assert VideoMethods(methods=("OPN", "clip order, split", "DrLIM", "composite LSTM"))
+    with pytest.raises(ValueError, match="there is no method 'opn'; there are: Shuffle and Learn, OPN, "):
+        VideoMethods(methods=("opn",))
+
+
 def test_an_unknown_world_is_named():
     with pytest.raises(ValueError, match="there is no world 'moon'; there are: simulated_actions"):
         VideoMethods(only=("moon",))

@@ -9,6 +9,7 @@ from weakref import WeakSet, finalize
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,7 +56,8 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
     """See `Cost.score`, of clips (N, T, 3, H, W) that go through the trunk `batch` at once; its mode is restored."""
     gpu = clips.device.type == "cuda"
     with resting(trunk):
-        with FlopCounterMode(display=False) as counter:
+        # Other ways to attend have no formula on every device, and are then counted as nothing.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             trunk(clips[:1])
         with Memory() as memory:
             trunk(clips[:batch])
@@ -70,8 +72,9 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
                 torch.cuda.synchronize(clips.device)
             seconds.append(time.perf_counter() - began)
     spent = median(seconds[WARM:])
-    held = sum(tensor.untyped_storage().nbytes() for tensor in (*trunk.parameters(), *trunk.buffers(), clips))
-    most = torch.cuda.max_memory_allocated(clips.device) if gpu else held + memory.most
+    tensors = (*trunk.parameters(), *trunk.buffers(), clips)
+    stored = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in tensors)}
+    most = torch.cuda.max_memory_allocated(clips.device) if gpu else sum(stored.values()) + memory.most
     return {
         "million weights": sum(weight.numel() for weight in trunk.parameters()) / 1e6,
         "GFLOPs a video": counter.get_total_flops() * len(clips) / 1e9,
@@ -82,7 +85,10 @@ def measured(trunk: Trunk, clips: torch.Tensor, batch: int, repeats: int) -> dic
 
 
 class Memory(TorchDispatchMode):
-    """Bytes of the tensors that operations make in here: `now` and `most` at a time."""
+    """Bytes of the tensors that operations make in here: `now` and `most` at a time.
+
+    What an operation needs within itself, such as a convolution's unfolded pictures, is not seen.
+    """
 
     def __init__(self):
         super().__init__()

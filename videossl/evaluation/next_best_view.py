@@ -36,9 +36,8 @@ class NextBestView(Judge):
     random one. Views with fewer than two candidates leave nothing to choose and are not asked about.
     """
 
-    maps: EquivarianceError = field(
-        default_factory=EquivarianceError
-    )  # patterns, gap and views, and how maps are fitted
+    # patterns, gap and views, and how maps are fitted
+    maps: EquivarianceError = field(default_factory=EquivarianceError)
     tolerance: float = 0.5  # how far from its pattern's motion a candidate may lie, in standard deviations of motions
     train_views: int = 50  # of each training drive, evenly spread; fewer where it has fewer frames
     test_views: int = 50  # of each test drive, evenly spread over those with a choice

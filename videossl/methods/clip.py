@@ -38,14 +38,12 @@ class CLIP:
 
     length: int = 1  # frames of a clip
     stride: int = 1  # frames from one of them to the next
-    area: tuple[float, float] = (
-        0.5,
-        1.0,
-    )  # of the random crop, as shares of the frame; never mirrored: captions tell sides
+    # of the random crop, as shares of the frame; never mirrored: captions tell sides
+    area: tuple[float, float] = (0.5, 1.0)
     out: int = 256  # numbers that are compared
     width: int = 128  # of the text encoder
     depth: int = 4  # blocks of it
-    heads: int = 4
+    heads: int = 4  # of its attention
     context: int = 77  # tokens of a caption; what is longer is cut
     vocabulary: int = 4096  # tokens that are made of the training captions, at most
     tokenizer: str = field(default="", repr=False)  # as the library's JSON; made by `prepare` where not given
@@ -66,7 +64,17 @@ class CLIP:
         check_length(record, self.length, self.stride)
 
     def prepare(self, records: Sequence[dict]) -> "CLIP":
-        """Itself with byte pairs found in these captions, where no tokenizer was given."""
+        """Itself with byte pairs found in these captions, where no tokenizer was given.
+
+        Raises:
+            ValueError: some of the records have captions, and others classes alone.
+        """
+        captions = sum(bool(record.get("caption")) for record in records)
+        if 0 < captions < len(records):
+            raise ValueError(
+                f"{captions} of {len(records)} records have a caption, and the others classes alone: give all one, or none to "
+                "learn from the classes' names"
+            )
         if self.tokenizer:
             return self
         return replace(self, tokenizer=byte_pairs([words_of(record) for record in records], self.vocabulary))

@@ -20,9 +20,8 @@ from videossl.methods.two_views import TwoViews, several
 class Remembered(TwoViews):
     """The question of this family: which of all records is this a view of? A method inherits it and adds its own fields."""
 
-    names: tuple[str, ...] = field(
-        default=(), repr=False
-    )  # of the records, in alphabetical order: `prepare` finds them
+    # of the records, in alphabetical order: `prepare` finds them
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     def prepare(self, records: Sequence[dict]):
         """With the names of these records, which are told apart.

@@ -52,9 +52,8 @@ class Tracking:
     # a window elsewhere in the last frame is one more negative: the scene does not tell it from the pair
     background: bool = False
     grey: bool = False  # show patches without colour, by which alone most pairs are told; the release's second model
-    light: float = (
-        0.0  # change of each patch's brightness and contrast in training, against telling by them; paper: none
-    )
+    # change of each patch's brightness and contrast in training, against telling by them; paper: none
+    light: float = 0.0
 
     @property
     def chance(self) -> dict[str, float]:

@@ -23,9 +23,8 @@ class ResNet:
     """
 
     depth: Literal[18, 50] = 18
-    weights: Path | None = (
-        None  # a state dict of torchvision's or timm's resnet18 or resnet50; its classifier is left out
-    )
+    # a state dict of torchvision's or timm's resnet18 or resnet50; its classifier is left out
+    weights: Path | None = None
 
     def build(self) -> Trunk:
         return ResNetTrunk(self)
