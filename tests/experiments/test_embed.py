@@ -84,8 +84,7 @@ def test_what_cannot_be_found_or_read_is_said(features, run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.avi is neither a file nor the name of a video"):
         search(Search("no.avi", features))
     short, whole = (
-        Search(name, features, k=2, out=tmp_path / "x.png")
-        for name in ("Up/v_Up_g01_c01.avi".split("/")[1], "Up/v_Up_g01_c01.avi")
+        Search(f"{folder}v_Up_g01_c01.avi", features, k=2, out=tmp_path / "x.png") for folder in ("", "Up/")
     )
     assert search(short) == search(whole)  # its folder may be left out
     for junk in ("junk.h5", "junk.txt"):
