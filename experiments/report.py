@@ -54,6 +54,8 @@ BOOKKEEPING = ("step", "rate", "examples_per_second", "waiting")  # in a line of
 POINTS = 150  # of a curve: a longer log is averaged over as many equal stretches of steps
 COLOURS = ("#0b559f", "#c1510c", "#2f7d4f", "#7b4fa0", "#7a6a00")  # of curves, and their marks: in charts, in text
 MARKS = (("o", "○"), ("s", "□"), ("^", "△"), ("D", "◇"), ("v", "▽"))
+# As their papers spell them, where the class's name does not tell that.
+WHOLE = {name: name for name in ("SimSiam", "DeepCluster", "MaskFeat")} | {"IJEPA": "I-JEPA", "IBOT": "iBOT"}
 NAMED = 40  # classes of which a confusion matrix gives the names; of more, the caption names the most frequent mistakes
 KINDS = {".png": "image/png", ".webp": "image/webp"}  # of pictures that others wrote
 LOOK = {
@@ -233,10 +235,13 @@ def content(config: Report, runs: list[Run], results: list[dict]) -> dict:
 
 
 def spoken(name: str) -> str:
-    """A class's name as words: "ShuffleAndLearn, far 30" is "Shuffle and Learn, far 30"."""
+    """A class's name as words: "ShuffleAndLearn, far 30" is "Shuffle and Learn, far 30", and SimCLR stays one."""
     first, comma, rest = name.partition(",")
+    small = {"And", "Of", "The", "To", "By"}
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?(?:[^A-Z]|(?<=\d)[A-Z])+", first)
-    return " ".join(w.lower() if w in ("And", "Of", "The", "To", "By") else w for w in words) + comma + rest
+    if any(len(word) < 3 or word.isupper() for word in words if word not in small) or first in WHOLE:
+        return WHOLE.get(first, first) + comma + rest
+    return " ".join(w.lower() if w in small else w for w in words) + comma + rest
 
 
 def question(run: Run) -> str | None:

@@ -346,6 +346,13 @@ def test_the_most_frequent_mistakes_are_named():
 def test_classes_are_spoken_as_words():
     assert spoken("ShuffleAndLearn, far 30") == "Shuffle and Learn, far 30"
     assert (spoken("OPN"), spoken("ClipOrder"), spoken("Voxel2Voxel")) == ("OPN", "Clip Order", "Voxel2Voxel")
+    for name in ("SimCLR", "MoCo", "BiGAN", "SwAV", "VICReg", "SimSiam", "DrLIM", "DeepCluster", "CNN"):
+        assert spoken(f"{name}, out 64") == f"{name}, out 64"
+    assert (spoken("IBOT"), spoken("BarlowTwins"), spoken("PatchPosition")) == (
+        "iBOT",
+        "Barlow Twins",
+        "Patch Position",
+    )
 
 
 # Putting results together
