@@ -47,13 +47,21 @@ def _rows(table: Path) -> Iterator[tuple[int, object]]:
     lines = io.StringIO(text, newline=None)
     found = 0
     if table.suffix == ".csv":
-        rows = csv.DictReader(lines)
+        rows = csv.DictReader(lines, strict=True)
         if {"file_name"} - set(rows.fieldnames or ()) or not {"text", "caption"} & set(rows.fieldnames or ()):
             raise ValueError(
                 f'{table}: its first line names the columns "file_name" and "text" or "caption", with commas between, but '
                 f"there are {', '.join(map(repr, rows.fieldnames or ())) or 'none'}"
             )
-        for row in rows:
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise ValueError(f"{table}, line {rows.line_num}: is no CSV ({error})") from None
+            if row is None:
+                break
+            if None in row:
+                raise ValueError(f"{table}, line {rows.line_num}: has more parts than columns: quote what has a comma")
             found += 1
             yield rows.line_num, row
     else:
@@ -73,10 +81,11 @@ def _rows(table: Path) -> Iterator[tuple[int, object]]:
 def _told(row: object, where: str) -> tuple[str, str]:
     """The path and the caption of a row."""
     told = row if isinstance(row, dict) else {}
-    name, text = told.get("file_name"), told.get("text") or told.get("caption")
-    if not all(isinstance(part, str) and part.strip() for part in (name, text)):
+    name, *texts = (told.get(key) for key in ("file_name", "text", "caption"))
+    words = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+    if not isinstance(name, str) or not name.strip() or not words:
         raise ValueError(f'{where}: each has "file_name", and "text" or "caption", which are words, but this is {row}')
     path = PurePosixPath(name.strip())
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{where}: {name} lies outside of the folder")
-    return path.as_posix(), text.strip()
+    return path.as_posix(), words[0]

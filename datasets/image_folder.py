@@ -87,8 +87,7 @@ def image_folder(
     below = f"{part}/" if part else ""
     there = {below + name for name in names}
     captions = captions_of(root, there)
-    lost = [path for path in captions if path.startswith(below) and path not in there]
-    wanted = [(path, [path], {}) for path in lost]  # what has a caption and is not there is told
+    wanted = []
     for name, number in zip(names, numbers, strict=True):
         path = below + name
         rest = {"label": classes.index(name.split("/")[0])} if classes else {}
@@ -99,6 +98,10 @@ def image_folder(
             group = f"{name.split('/')[0]} {number}"
         wanted.append((path, [path], rest | {"group": group}))
     records, missing = gather_images(root, wanted, size)
+    for path in captions:
+        if path.startswith(below) and path not in there:
+            found = (root / path).exists()
+            missing[path] = "unreadable: it has a caption, and is no JPEG or PNG picture" if found else "not there"
     return Records(records, root.resolve().name, None, part, classes, missing=missing)
 
 

@@ -48,6 +48,8 @@ def kitti_depth(
     "group" (the recording, 2011_09_26_drive_0001) and "digest" (see `image_folder.digest`). They never have a benchmark's
     name: how many maps there should be was not checked, and scores are of all known depths, cut nowhere.
 
+    That drives a trunk was pretrained on as `kitti_raw` are in val is not noticed: leave them out by that set's lists.
+
     Raises:
         FileNotFoundError: the folder is not there.
         ValueError: no depth map or no picture of one is there and readable, or a split, lists or an index were given.

@@ -58,7 +58,7 @@ class Embed:
 class Search:
     """Find the clips that are most like a video's, and draw them."""
 
-    query: Positional[str]  # a video file, or the name of a video in the features; its folders may be left out
+    query: Positional[str]  # a video file, or the name of a video in the features; all its folders may be left out
     features: Path  # file that `videossl embed` wrote
     frame: int | None = None  # first frame of the query's clip; None: the middle clip
     k: int = 8  # clips to find

@@ -37,7 +37,7 @@ from videossl.evaluation.layers import LayerProbe
 from videossl.evaluation.next_best_view import NextBestView
 from videossl.evaluation.probe import LinearProbe
 from videossl.evaluation.propagation import Propagation
-from videossl.evaluation.protocols import PUBLISHED, between, mistake
+from videossl.evaluation.protocols import PUBLISHED, Published, between, mistake
 from videossl.evaluation.retrieval import Retrieval
 from videossl.evaluation.robustness import Robustness
 from videossl.evaluation.segmentation import Segmentation
@@ -66,7 +66,7 @@ class Evaluate:
     trunks: tyro.conf.Positional[tuple[str, ...]]
     data: Annotated[Videos, tyro.conf.arg(name="")]
     # names of those below, such as knn, or of published ones (`videossl protocols` lists them), such as vcop-retrieval;
-    # `published`: all of those that suit, and a line about each that does not; none named: the usual ones that suit
+    # `published`: all of those that suit (of two that ask the same, the first); none named: the usual ones that suit
     protocols: tuple[str, ...] = ()
     # two published protocols of one kind: both, and the first with each field of the second's that differs by itself
     compare: tuple[str, str] | None = None
@@ -129,9 +129,21 @@ class Evaluate:
 
     @property
     def named(self) -> list[str]:
-        """What was given, a field's name with underscores where it was given with hyphens."""
-        given = [name for one in self.protocols for name in (PUBLISHED if one == "published" else (one,))]
-        return [under if (under := name.replace("-", "_")) in self.own else name for name in dict.fromkeys(given)]
+        """What was given, and the published ones where all of them were."""
+        every = different(PUBLISHED) if "published" in self.protocols else []
+        return list(dict.fromkeys([*self.given, *every]))
+
+    @property
+    def given(self) -> list[str]:
+        """What was given one by one, a field's name with underscores where it was given with hyphens."""
+        names = [name for name in self.protocols if name != "published"]
+        return [under if (under := name.replace("-", "_")) in self.own else name for name in names]
+
+
+def different(protocols: dict[str, Published]) -> list[str]:
+    """Names of those that ask something else than all before them."""
+    judges = [protocol.judge for protocol in protocols.values()]
+    return [name for n, name in enumerate(protocols) if judges[n] not in judges[:n]]
 
 
 @dataclass(frozen=True)
@@ -199,12 +211,7 @@ def score(config: Evaluate) -> list[dict]:
                     if fabric.is_global_zero and subject is subjects[0]:
                         console.print("\n".join([train.summary(), test.summary(), *doubts(train, test), *left_out]))
                 for name in names:
-                    try:
-                        results.append(score_one(config, subject, encoder, name, train, test, split, seed, out))
-                    except ValueError as error:  # of all published ones some may not suit so few videos, or this trunk
-                        if "published" not in config.protocols or name in config.protocols:
-                            raise
-                        console.print(f"  {subject.name}: {name} is left out: {error}", markup=False)
+                    results.append(score_one(config, subject, encoder, name, train, test, split, seed, out))
     if fabric.is_global_zero:
         console.print(f"results: {out}")
     return results
@@ -223,7 +230,7 @@ def suited(config: Evaluate, records: list[dict]) -> tuple[list[str], list[str]]
     names, choose = config.named or list(config.compared), "published" in config.protocols
     if not names:
         names, choose = [name for name in lacks if config.judges[name].by_default], True
-    left_out = {name: lacks[name] for name in names if choose and lacks[name] and name not in config.protocols}
+    left_out = {name: lacks[name] for name in names if choose and lacks[name] and name not in config.given}
     names = [name for name in names if name not in left_out]
     if not names:
         raise ValueError(f"no protocol can be asked of these records: {', '.join(words(left_out))}")

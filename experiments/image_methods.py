@@ -80,7 +80,8 @@ class ImageMethods:
     cifar: Path | None = None  # folder of CIFAR-10; None leaves it out
     real: Path | None = None  # labelled real videos in UCF101's layout, such as ceiling_actions; None leaves them out
     only: tuple[str, ...] = ()  # sets of pictures; none named: all
-    methods: tuple[str, ...] = ()  # by their names in the table; none named: all
+    # by their names in the table, beside those that were done before; none named: all
+    methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
     steps: int = 300  # of pretraining
     instances: int = 10  # of each of 30 categories of simulated things, to learn from and as many others to test on
@@ -90,7 +91,7 @@ class ImageMethods:
     def __post_init__(self):
         if unknown := set(self.only) - WORLDS.keys():
             raise ValueError(f"there is no set {min(unknown)!r}; there are: {', '.join(WORLDS)}")
-        refuse_unknown(self.methods, methods())
+        refuse_unknown(self.methods, [methods()])
 
 
 def methods(size: int = CONVOLUTIONAL.size) -> dict[str, Entry]:
@@ -185,7 +186,7 @@ WORLDS = {"simulated_objects": simulated_objects, "cifar10": cifar10, "real_acti
 
 def run(config: ImageMethods) -> dict:
     """Do what has not been done yet; returns what is found of all sets, those of earlier starts with them."""
-    found = run_worlds(config, WORLDS, "image_methods.json")
+    found = run_worlds(config, WORLDS, dict.fromkeys(WORLDS, methods), "image_methods.json")
     draw(config, found)
     return found
 

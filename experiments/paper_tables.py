@@ -16,12 +16,12 @@ class PaperTable:
     verified: bool  # numbers checked against the source; otherwise from memory, and shown as such
     columns: tuple[str, ...]
     theirs: dict[str, tuple[float | None, ...]]  # what was scored -> a number for each column
-    beside: tuple[str, str]  # of theirs: without the method, and with it
     paper: tuple[str, ...]  # commands at the paper's scale
     small: tuple[str, ...]  # commands on what is simulated; those of `evaluate` write to {out}/evaluation
     leaves: str = ""  # where the commands at the paper's scale leave the paper
     metrics: tuple[str, ...] = ()  # of ours that stand beside theirs, where tables do not show them anyway
     numbers: str = ""  # file in {out} with what a recipe finds that asks no `evaluate`
+    beside: tuple[str, str] = ("", "")  # of theirs: without the method, and with it, where `evaluate` finds ours
     digits: int = 1  # that the paper prints after the point
 
 
@@ -71,7 +71,6 @@ TABLES = {
             "trained on UCF101 with labels": (None, 15.2),
             "Shuffle and Learn": (50.2, 18.1),
         },
-        ("random initialisation", "Shuffle and Learn"),
         (
             "index {root}",
             "pretrain --root {root} --seed {seed} --out {out}/seed{seed}",
@@ -86,6 +85,7 @@ TABLES = {
             FINETUNE,
         ),
         "split 1 of UCF101; the others are `--split` of pretrain and `--splits` of evaluate",
+        beside=("random initialisation", "Shuffle and Learn"),
     ),
     "opn": PaperTable(
         "OPN, table 1: accuracy of fine-tuned nets, mean of 3 splits",
@@ -98,7 +98,6 @@ TABLES = {
             "Shuffle and Learn": (50.2, 18.1),
             "OPN": (56.3, 22.1),
         },
-        ("random initialisation", "OPN"),
         (
             "index {root}",
             "pretrain --root {root} --size 240 320 --batch 64 --rate 1e-2 --steps 170000 --drops 0.76 --seed {seed}"
@@ -113,6 +112,7 @@ TABLES = {
             FINETUNE,
         ),
         "split 1 of UCF101",
+        beside=("random initialisation", "OPN"),
     ),
     "ego-motion": PaperTable(
         "Ego-motion equivariance, table of scenes: accuracy with 6 labels a class, KITTI to SUN397",
@@ -126,7 +126,6 @@ TABLES = {
             "equivariance": (1.31,),
             "equivariance and DrLIM": (1.58,),
         },
-        ("labels only", "equivariance"),
         (
             "pretrain --root {root}/KITTI --dataset kitti_raw --seed {seed} --out {out}/seed{seed} method:equivariance"
             " --method.no-relative --method.no-standardise --method.margin 1 trunk:small --trunk.length 1 --trunk.size 32",
@@ -144,6 +143,7 @@ TABLES = {
         ),
         "the trunk is ours, features are learned without labels and then probed, not jointly",
         digits=2,
+        beside=("labels only", "equivariance"),
     ),
     "curious-robot": PaperTable(
         "The Curious Robot, table 1: accuracy of classification",
@@ -157,7 +157,6 @@ TABLES = {
             "robot tasks": (35.4, 69.3, 31.7),
             "ImageNet": (62.5, 82.0, 65.6),
         },
-        ("random initialisation", "robot tasks"),
         ("curious-robot --scale paper --images {root} --out {out}/robot",),
         ("curious-robot --scale quick --out {out}/robot",),
         "simulated interactions; tables 2 and 3 are printed too",
@@ -177,7 +176,6 @@ TABLES = {
             "SimCLR": (75.5, 87.8),
             "SimCLR, 4 times as wide": (85.8, 92.6),
         },
-        ("labels alone", "SimCLR"),
         (
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 312000 --rate 4.8 --drops"
             " --decay 1e-6 --seed {seed} --out {out}/seed{seed} method:sim-clr trunk:resnet --trunk.depth 50",
@@ -199,6 +197,7 @@ TABLES = {
         ),
         "SGD, where the paper has LARS, and in fine-tuning without Nesterov's momentum; all epochs from memory",
         metrics=("top5_accuracy",),
+        beside=("labels alone", "SimCLR"),
     ),
     "moco-detection": PaperTable(
         "MoCo, table of detection: AP50 on VOC 2007, Faster R-CNN on ResNet-50",
@@ -213,7 +212,6 @@ TABLES = {
             "MoCo, ImageNet": (74.9,),
             "MoCo, a billion pictures": (75.6,),
         },
-        ("labels of ImageNet", "MoCo, ImageNet"),
         (
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 256 --steps 1000000 --rate 0.03"
             " --drops 0.6 0.8 --decay 1e-4 --seed {seed} --out {out}/seed{seed} method:mo-co --method.version 1 trunk:resnet"
@@ -228,6 +226,7 @@ TABLES = {
             f"{PLACES} detection",
         ),
         "see `videossl protocols moco-detection`, whose 24,000 steps are the paper's for VOC 2007 and 2012 together",
+        beside=("labels of ImageNet", "MoCo, ImageNet"),
     ),
     "rotnet": PaperTable(
         "RotNet, table of transfer: AP50 on VOC 2007 and mIoU on VOC 2012, AlexNet",
@@ -244,7 +243,6 @@ TABLES = {
             "counting": (51.4, 36.6),
             "RotNet": (54.4, 39.1),
         },
-        ("random initialisation", "RotNet"),
         (
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 192 --steps 200000 --rate 0.01"
             " --drops 0.33 0.66 --decay 5e-4 --seed {seed} --out {out}/seed{seed} method:rotation trunk:caffenet",
@@ -260,6 +258,7 @@ TABLES = {
             f"{PLACES} detection segmentation depth",
         ),
         "Faster R-CNN with a feature pyramid, where theirs is Fast R-CNN; masks are VOC 2007's; steps are this toolkit's",
+        beside=("random initialisation", "RotNet"),
     ),
     "mae": PaperTable(
         "MAE, table 3: accuracy on ImageNet of fine-tuned transformers",
@@ -273,7 +272,6 @@ TABLES = {
             "BEiT": (83.2, 85.2, None),
             "MAE": (83.6, 85.9, 86.9),
         },
-        ("labels alone", "MAE"),
         (
             "pretrain --root {root} --dataset image_folder --size 256 256 --batch 4096 --steps 250000 --optimizer adamw"
             " --rate 2.4e-3 --drops --decay 0.05 --seed {seed} --out {out}/seed{seed} method:mae trunk:vit",
@@ -290,6 +288,7 @@ TABLES = {
             " --finetune.area 0.3 1 --finetune.views.clips 1 --finetune.views.crops 1 --seeds {seed} --out {out}/evaluation",
         ),
         "fine-tuned without mixup, cutmix, erasing, drop path and rates that fall by layer",
+        beside=("labels alone", "MAE"),
     ),
     "dino": PaperTable(
         "DINO, tables of attention and label propagation: Jaccard on VOC 2012, J&F on DAVIS-2017",
@@ -301,7 +300,6 @@ TABLES = {
             "labels of ImageNet": (27.3, 66.0),
             "DINO": (45.9, 69.9),
         },
-        ("labels of ImageNet", "DINO"),
         (
             "pretrain --root {root}/ImageNet --dataset image_folder --size 256 256 --batch 1024 --steps 125000 --optimizer"
             " adamw --rate 2e-3 --drops --decay 0.04 --seed {seed} --out {out}/seed{seed} method:dino trunk:vit --trunk.patch"
@@ -319,5 +317,6 @@ TABLES = {
             " attention --seeds {seed} --out {out}/evaluation",
         ),
         "100 epochs, theirs are 300 and more; attention is measured on DAVIS's things, not VOC's",
+        beside=("labels of ImageNet", "DINO"),
     ),
 }

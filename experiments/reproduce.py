@@ -70,7 +70,7 @@ def reproduce(config: Reproduce) -> None:
     ours = rows(results)
     if results:
         print_table(results, table.metrics)
-        (config.folder / "reproduce.md").write_text(markdown(table, ours))
+        (config.folder / "reproduce.md").write_text(markdown(table, ours), encoding="utf-8")
     found = {
         "command": command(),
         "theirs": plain(table),
@@ -91,20 +91,18 @@ def markdown(table: PaperTable, ours: list[Row]) -> str:
     Its cells: the table; theirs, on their data; ours; that of untrained weights; that after pretraining; chance.
     """
     before, after = (table.theirs[name] for name in table.beside)
-    pairs = zip(table.columns, before, after, strict=True)
+    pairs = [part for part in zip(table.columns, before, after, strict=True) if None not in part]
     theirs = f"{' / '.join(table.beside)}: "
-    theirs += "; ".join(
-        f"{column} {one:.{table.digits}f} / {other:.{table.digits}f}" for column, one, other in pairs if one and other
-    )
+    theirs += "; ".join(f"{column} {one:.{table.digits}f} / {other:.{table.digits}f}" for column, one, other in pairs)
     title = table.title if table.verified else f"{table.title} (from memory)"
     told = [row for row in ours if row.headline or row.metric in table.metrics]
     lines = []
-    for number in dict.fromkeys((row.protocol, row.metric) for row in told):
-        here = [row for row in told if (row.protocol, row.metric) == number]
+    for asked in dict.fromkeys(row.title for row in told):
+        here = [row for row in told if row.title == asked]
         untrained, learned = ([row for row in here if (row.subject in UNTRAINED) == which] for which in (True, False))
         cells = [", ".join(row.words for row in part) for part in (untrained, learned)]
         chance = next((row.chance_words for row in here if row.chance is not None), "")
-        lines.append([title, theirs, f"{number[0]}: {number[1].replace('_', ' ')}", *cells, chance])
+        lines.append([title, theirs, asked, *cells, chance])
         title = theirs = ""
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 

@@ -47,6 +47,12 @@ class Row:
         """What knowing nothing scores, where that is known."""
         return None if self.chance is None else self.shown(self.chance)
 
+    @property
+    def title(self) -> str:
+        """The protocol and the metric, with a note where that is no share in per cent."""
+        note = {"error": " (an error: 0 is best)", "number": " (a number)"}.get(self.unit, "")
+        return f"{self.protocol}: {self.metric.replace('_', ' ')}{note}"
+
     def shown(self, value: float) -> str:
         """A number as tables have it: a share in per cent, others as they are."""
         return f"{100 * value:.1f}" if self.unit == "share" else f"{value:.3f}"
@@ -232,6 +238,5 @@ def print_table(results: list[dict], metrics: tuple[str, ...] = ()) -> None:
             cells = {(r.subject, r.trunk): r for r in here if (r.protocol, r.metric) == metric}
             chance = next((row.chance_words for row in cells.values() if row.chance is not None), "")
             words = [cells[key].words if key in cells else "" for key in subjects]
-            note = {"error": " (an error: 0 is best)", "number": " (a number)"}.get(next(iter(cells.values())).unit, "")
-            table.add_row(f"{metric[0]}: {metric[1].replace('_', ' ')}{note}", *words, chance)
+            table.add_row(next(iter(cells.values())).title, *words, chance)
         console.print(table)

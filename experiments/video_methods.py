@@ -76,7 +76,8 @@ class VideoMethods:
     real: Path | None = None  # labelled real videos in UCF101's layout, such as ceiling_actions; None leaves them out
     kitti: Path | None = None  # KITTI odometry, on which nets that learned from simulated drives are asked as well
     only: tuple[str, ...] = ()  # worlds; none named: all
-    methods: tuple[str, ...] = ()  # of those worlds, by their names in the tables; none named: all
+    # of those worlds, by their names in the tables, beside those that were done before; none named: all
+    methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)  # of pretraining, of random trunks, and of the protocols
     steps: int = 400  # of pretraining
     groups: int = 60  # of simulated actors; each has a video of every of the 15 actions
@@ -87,11 +88,12 @@ class VideoMethods:
     def __post_init__(self):
         if unknown := set(self.only) - WORLDS.keys():
             raise ValueError(f"there is no world {min(unknown)!r}; there are: {', '.join(WORLDS)}")
-        refuse_unknown(self.methods, {**real_action_methods(), **drive_methods(), **digit_methods()})
+        refuse_unknown(self.methods, [METHODS[world]() for world in self.only or WORLDS])
 
 
-def refuse_unknown(methods: tuple[str, ...], known: dict) -> None:
-    """Raise a ValueError if one of the names is none of those known."""
+def refuse_unknown(methods: tuple[str, ...], worlds: list[dict[str, "Entry"]]) -> None:
+    """Raise a ValueError if one of the names is no method of any of the worlds."""
+    known = {title: entry for world in worlds for title, entry in world.items()}
     if unknown := set(methods) - known.keys():
         raise ValueError(f"there is no method {min(unknown)!r}; there are: {', '.join(known)}")
 
@@ -153,24 +155,31 @@ class World(NamedTuple):
     picture: Callable[[Path, Path], dict] | None = None
 
 
-def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: str = "video_methods.json") -> dict:
+def run(
+    config: VideoMethods,
+    worlds: dict[str, Callable] | None = None,
+    methods: dict[str, Callable[[], dict[str, Entry]]] | None = None,
+    file: str = "video_methods.json",
+) -> dict:
     """Do what has not been done yet; returns what is found of all worlds, those of earlier starts with them.
 
     Args:
         worlds: a world's name -> what makes it of the config, or None where it lacks a folder; None: `WORLDS`.
+        methods: a world's name -> what gives its methods; None: `METHODS`.
         file: to write in the config's folder.
     """
-    worlds = WORLDS if worlds is None else worlds
+    worlds, methods = worlds or WORLDS, methods or METHODS
     config.out.mkdir(parents=True, exist_ok=True)
     for name in config.only or worlds:
         began, fresh = time.perf_counter(), not (config.out / name).exists()
         console.print(f"[bold]{name}[/bold]")
+        if config.methods and not methods[name]().keys() & set(config.methods):
+            console.print(f"{name}: left out, since it has none of the methods named")
+            continue
         world = worlds[name](config)
         if world is None:
             console.print(f"{name}: left out, since no folder was given")
             continue
-        if not set(config.methods or world.methods) & world.methods.keys():
-            raise ValueError(f"{name} has none of the methods named; it has: {', '.join(world.methods)}")
         world = world._replace(methods=chosen(config, name, world.methods))
         found = study(name, world, config)
         show(name, world, found)
@@ -188,13 +197,19 @@ def run(config: VideoMethods, worlds: dict[str, Callable] | None = None, file: s
 
 
 def chosen(config: VideoMethods, world: str, methods: dict[str, Entry]) -> dict[str, Entry]:
-    """The methods that were named (none: all), and those that an earlier start has finished in this world."""
-    finished = {
-        title
-        for title in methods
-        if all((folder_of(config, world, title, seed) / "result.json").exists() for seed in config.seeds)
-    }
-    return {title: entry for title, entry in methods.items() if title in {*(config.methods or methods), *finished}}
+    """The methods that were named (none: all), and those that were done in this world before, of as many steps and all
+    these seeds."""
+
+    def done(title: str, entry: Entry) -> bool:
+        runs = [folder_of(config, world, title, seed) for seed in config.seeds]
+        steps = round(entry.steps * config.steps)
+        return all(
+            (run / "result.json").exists() and read_json(run / "config.json")["config"]["steps"] == steps
+            for run in runs
+        )
+
+    named = config.methods or methods
+    return {title: entry for title, entry in methods.items() if title in named or done(title, entry)}
 
 
 def folder_of(config: VideoMethods, world: str, title: str, seed: int) -> Path:
@@ -366,7 +381,7 @@ def simulated_actions(config: VideoMethods) -> World:
     simulate_actions(SimulateActions(folder, config.groups, frames=48, size=56, seed=WORLD, workers=config.workers))
     index_videos(folder, workers=config.workers, decoder="pyav")  # not by speed: the same pixels on every machine
     videos = Videos(folder, size=(56, 56))
-    return World(videos, action_methods(3, 48), (partial(score_actions, videos, config, 5),))
+    return World(videos, METHODS["simulated_actions"](), (partial(score_actions, videos, config, 5),))
 
 
 def real_actions(config: VideoMethods) -> World | None:
@@ -485,6 +500,12 @@ WORLDS = {
     "real_actions": real_actions,
     "simulated_drives": simulated_drives,
     "moving_digits": moving,
+}
+METHODS = {
+    "simulated_actions": partial(action_methods, 3, 48),
+    "real_actions": real_action_methods,
+    "simulated_drives": drive_methods,
+    "moving_digits": digit_methods,
 }
 
 

@@ -12,7 +12,7 @@ NAMES = ("a/x.png", "b.png", "c/d/e.png")
         ("metadata.csv", '\ufefffile_name,caption\r\na/x.png,"a cup, red"\r\nb.png, a book \r\n'),
         (
             "metadata.jsonl",
-            '{"file_name": "a/x.png", "caption": "a cup, red"}\n{"file_name": "./b.png", "text": "a book"}\n\n',
+            '{"file_name": "a/x.png", "text": " ", "caption": "a cup, red"}\n{"file_name": "./b.png", "text": "a book"}\n\n',
         ),
     ],
 )
@@ -44,6 +44,8 @@ def test_tables_lie_in_any_folder_and_name_what_is_below_theirs(tmp_path):
         ("metadata.csv", "file_name,text\nx.png,\n", "line 2: each has"),
         ("metadata.csv", "file_name,text\nx.png,  \n", "line 2: each has"),
         ("metadata.csv", "file_name,text\nx.png,a\n./x.png,b\n", "line 3: x.png has a caption already"),
+        ("metadata.csv", "file_name,text\nx.png,a cup, red\n", "line 2: has more parts than columns"),
+        ("metadata.csv", 'file_name,text\nx.png,"a cup\ny.png,b\n', "is no CSV"),
         ("metadata.csv", "file_name,text\n../x.png,a\n", "line 2: ../x.png lies outside of the folder"),
         ("metadata.jsonl", '{"file_name": "/x.png", "text": "a"}', "line 1: /x.png lies outside"),
         ("metadata.jsonl", '{"file_name": "x.png", "text": "a"}\n{"file_na', "line 2: is no JSON"),

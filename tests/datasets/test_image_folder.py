@@ -151,13 +151,18 @@ def test_bad_input_says_what_to_do(picture, tmp_path):
 def test_what_has_a_caption_and_is_not_there_is_told_and_changes_no_class(picture, tmp_path):
     for number, name in enumerate(("train/a/x.png", "train/b/y.png", "test/a/z.png")):
         picture(tmp_path / name, 40 + number)
-    rows = "train/a/x.png,a cup\ntrain/lost.png,a shoe\ntest/a/z.png,a plate\n"
+    rows = "train/a/x.png,a cup\ntrain/lost.png,a shoe\ntest/a/z.png,a plate\ntrain/a/film.webp,a dog\n"
+    (tmp_path / "train/a/film.webp").touch()
     (tmp_path / "metadata.csv").write_text(f"file_name,text\n{rows}")
     records = image_folder(tmp_path)
     assert [(r["name"], r["label"], r.get("caption")) for r in records] == [
         ("train/a/x.png", 0, "a cup"),
         ("train/b/y.png", 1, None),
     ]
-    assert records.missing == {"train/lost.png": "not there"} and records.classes == ["a", "b"]
+    assert records.missing == {
+        "train/lost.png": "not there",
+        "train/a/film.webp": "unreadable: it has a caption, and is no JPEG or PNG picture",
+    }
+    assert records.classes == ["a", "b"]
     assert records.summary().endswith(", 1 with a caption")
     assert [r["caption"] for r in image_folder(tmp_path, train=False)] == ["a plate"]

@@ -200,7 +200,7 @@ def test_a_missing_label_is_an_error():
 def test_a_loss_that_is_no_number_any_more_is_an_error():
     broken = trunk()
     next(broken.parameters()).data.fill_(float("nan"))
-    with pytest.raises(ValueError, match="the loss of the last epoch is nan: give a lower rate"):
+    with pytest.raises(ValueError, match="the loss of step 3 is nan: give a lower rate"):
         FineTune(epochs=1, batch=4, views=VIEWS).score(Encoder(broken), made(12), made(6, seed=1))
     with pytest.raises(ValueError, match="the loss of step 50 is nan: give a lower rate"):  # not after all epochs
         FineTune(epochs=1000, batch=4, views=VIEWS).score(Encoder(broken), made(12), made(6, seed=1))

@@ -134,7 +134,7 @@ def test_what_it_cannot_be_asked_of_is_refused():
     next(broken.trunk.parameters()).data.fill_(float("nan"))
     with pytest.raises(ValueError, match="maps of a black picture are not finite: the trunk has gone astray"):
         tiny().score(broken, train, test)
-    with pytest.raises(ValueError, match=r"the loss of the last steps is (nan|inf): give a lower rate"):
+    with pytest.raises(ValueError, match=r"the loss of step 5 is (nan|inf): give a lower rate"):
         tiny(rate=1e30, steps=5).score(encoder(), train, test)
     with pytest.raises(ValueError, match="0 stages"):
         tiny(stages=0)

@@ -127,26 +127,14 @@ def test_protocols_that_cannot_be_asked_are_left_out_aloud_but_refused_where_the
 
 
 def test_all_published_protocols_are_asked_by_one_word(tiny, run, tmp_path):
-    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("published", "knn", "vcop-retrieval"))
+    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("published", "zero-shot", "vcop-retrieval"))
     video = {"frames": None, "label": 0}
     names, (told,) = suited(plan, [video])
-    assert {"shuffle-and-learn-finetune", "vcop-retrieval", "dino-knn", "knn"} <= set(names)
+    assert {"shuffle-and-learn-finetune", "vcop-retrieval", "dino-knn", "zero_shot"} <= set(names)
     assert len(set(names)) == len(names) and "moco-detection" not in names
-    assert set(names) == {name for name in [*PUBLISHED, "knn"] if plan.judges[name].needs in ((), ("label",))}
+    suit = {name for name, protocol in PUBLISHED.items() if protocol.judge.needs in ((), ("label",))}
+    assert suit ^ set(names) == {"opn-finetune", "zero_shot"}  # whose numbers are Shuffle and Learn's
     assert "moco-detection (needs boxes)" in told and "dino-propagation (needs masks)" in told
-
-
-def test_a_published_protocol_that_refuses_these_videos_does_not_end_the_others(
-    tiny, run, tmp_path, monkeypatch, capsys
-):
-    refused = dataclasses.replace(PUBLISHED["knn"], judge=KNN(k=3, temperature=0.0, views=VIEWS))
-    some = {"vcop-finetune": refused, "dino-knn": dataclasses.replace(PUBLISHED["knn"], judge=KNN(k=3, views=VIEWS))}
-    monkeypatch.setattr("videossl.experiments.evaluate.PUBLISHED", some)
-    plan = config(tiny, run, tmp_path, trunks=(str(run),), protocols=("published",))
-    assert [result["asked"]["name"] for result in score(plan)] == ["dino-knn"]
-    assert "vcop-finetune is left out: " in capsys.readouterr().out
-    with pytest.raises(ValueError, match="must be above 0"):
-        score(dataclasses.replace(plan, protocols=("vcop-finetune",)))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,15 @@ def test_an_unknown_method_is_named():
     assert VideoMethods(methods=("OPN", "clip order, split", "DrLIM", "composite LSTM"))
     with pytest.raises(ValueError, match="there is no method 'opn'; there are: Shuffle and Learn, OPN, "):
         VideoMethods(methods=("opn",))
+    with pytest.raises(ValueError, match="there is no method 'DrLIM'; there are: Shuffle and Learn, "):
+        VideoMethods(only=("simulated_actions",), methods=("DrLIM",))
+
+
+def test_a_world_without_the_methods_named_is_left_out_before_it_is_made(tmp_path, capsys):
+    assert run(VideoMethods(tmp_path, methods=("clip order, split",))) == {}
+    printed = capsys.readouterr().out
+    assert printed.count("left out, since it has none of the methods named") == 3
+    assert "real_actions: left out, since no folder was given" in printed and len(list(tmp_path.iterdir())) == 1
 
 
 def test_an_unknown_world_is_named():

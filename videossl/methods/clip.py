@@ -67,12 +67,12 @@ class CLIP:
         """Itself with byte pairs found in these captions, where no tokenizer was given.
 
         Raises:
-            ValueError: some of the records have captions, and others classes alone.
+            ValueError: some of the records have captions, and others none.
         """
         captions = sum(bool(record.get("caption")) for record in records)
         if 0 < captions < len(records):
             raise ValueError(
-                f"{captions} of {len(records)} records have a caption, and the others classes alone: give all one, or none to "
+                f"{captions} of {len(records)} records have a caption, and the others none: give all one, or none to "
                 "learn from the classes' names"
             )
         if self.tokenizer:

@@ -85,17 +85,25 @@ def fit(
 def while_finite(
     loop: Iterable[tuple[int, dict]], fabric: Fabric | None = None, every: int = 50
 ) -> Iterator[tuple[int, dict]]:
-    """What `fit` yields, as long as the loss is a number: it is read every so many steps, by all processes together.
+    """What `fit` yields, as long as the loss is finite: it is read every so many steps and after the last, by all
+    processes together.
 
     Raises:
-        ValueError: it is infinite or none.
+        ValueError: it is not.
     """
+    step, metrics = 0, None
     for step, metrics in loop:
         if step % every == 0:
-            loss = metrics["loss"] if fabric is None else fabric.all_reduce(metrics["loss"])
-            if not loss.isfinite():
-                raise ValueError(f"the loss of step {step} is {loss.item()}: give a lower rate, or another trunk")
+            _refuse_infinite(step, metrics["loss"], fabric)
         yield step, metrics
+    if metrics is not None:
+        _refuse_infinite(step, metrics["loss"], fabric)
+
+
+def _refuse_infinite(step: int, loss: Tensor, fabric: Fabric | None) -> None:
+    mean = loss if fabric is None else fabric.all_reduce(loss.clone())  # which it changes in place
+    if not mean.isfinite():
+        raise ValueError(f"the loss of step {step} is {mean.item()}: give a lower rate, or another trunk")
 
 
 @contextmanager
