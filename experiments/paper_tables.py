@@ -19,7 +19,7 @@ class PaperTable:
     paper: tuple[str, ...]  # commands at the paper's scale
     small: tuple[str, ...]  # commands on what is simulated; those of `evaluate` write to {out}/evaluation
     leaves: str = ""  # where the commands at the paper's scale leave the paper
-    metrics: tuple[str, ...] = ()  # of ours that stand beside theirs, where tables do not show them anyway
+    metrics: tuple[str, ...] = ()  # of ours that theirs are; none: the first of each protocol
     numbers: str = ""  # file in {out} with what a recipe finds that asks no `evaluate`
     beside: tuple[str, str] = ("", "")  # of theirs: without the method, and with it, where `evaluate` finds ours
     digits: int = 1  # that the paper prints after the point
@@ -317,6 +317,7 @@ TABLES = {
             " attention --seeds {seed} --out {out}/evaluation",
         ),
         "100 epochs, theirs are 300 and more; attention is measured on DAVIS's things, not VOC's",
+        metrics=("jaccard", "J&F"),
         beside=("labels of ImageNet", "DINO"),
     ),
 }

@@ -86,16 +86,18 @@ def reproduce(config: Reproduce) -> None:
 
 
 def markdown(table: PaperTable, ours: list[Row]) -> str:
-    """A line of a Markdown table for each of our numbers, beside those of the paper: the README's table has these lines.
+    """Lines of a Markdown table, beside what the paper prints: the README's table has these lines.
 
-    Its cells: the table; theirs, on their data; ours; that of untrained weights; that after pretraining; chance.
+    There is one for each number that the paper's table is about: `PaperTable.metrics`, or else the first of each protocol.
+    Cells: the table; theirs, on their data; ours; that of untrained weights; that after pretraining; chance.
     """
     before, after = (table.theirs[name] for name in table.beside)
     pairs = [part for part in zip(table.columns, before, after, strict=True) if None not in part]
     theirs = f"{' / '.join(table.beside)}: "
     theirs += "; ".join(f"{column} {one:.{table.digits}f} / {other:.{table.digits}f}" for column, one, other in pairs)
     title = table.title if table.verified else f"{table.title} (from memory)"
-    told = [row for row in ours if row.headline or row.metric in table.metrics]
+    first = {row.protocol: row.metric for row in reversed(ours) if row.headline}
+    told = [row for row in ours if row.metric in (table.metrics or (first.get(row.protocol),))]
     lines = []
     for asked in dict.fromkeys(row.title for row in told):
         here = [row for row in told if row.title == asked]
