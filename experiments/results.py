@@ -159,13 +159,19 @@ def rows(results: list[dict]) -> list[Row]:
             if any(metric not in r["metrics"] for splits in runs for r in splits):
                 continue  # of a motion that does not occur in all splits
             values = [statistics.fmean(r["metrics"][metric] for r in splits) for splits in runs]
-            chance = "chance" if "chance" in metrics else f"chance {metric}"
-            known = [r["metrics"][chance] for r in runs[0] if chance in r["metrics"]]
+            known = [chance for r in runs[0] if (chance := by_chance(metric, r["metrics"])) is not None]
             spread = statistics.stdev(values) if len(values) > 1 else None
             numbers = (statistics.fmean(values), spread, len(values), statistics.fmean(known) if known else None)
             headline = protocol.headlines is None or metric in protocol.headlines
             found.append(Row(*group, metric, *numbers, headline, protocol.unit))
     return found
+
+
+def by_chance(metric: str, metrics: dict[str, float]) -> float | None:
+    """What knowing nothing scores of a metric, where that is known; of five guesses five times as much as of one."""
+    if "chance" in metrics:
+        return min(1.0, 5 * metrics["chance"]) if metric == "top5_accuracy" else metrics["chance"]
+    return metrics.get(f"chance {metric}")
 
 
 def learned(result: dict) -> dict | None:

@@ -29,7 +29,7 @@ from videossl.experiments.devices import Devices
 from videossl.experiments.evaluate import Evaluate, Subject, evaluate, score, suited, weights
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.experiments.report import Report, report
-from videossl.experiments.results import print_table, read_results, rows
+from videossl.experiments.results import by_chance, print_table, read_results, rows
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.caffenet import CaffeNet
 from videossl.models.resnet import ResNet
@@ -372,6 +372,13 @@ def test_seeds_of_random_trunks_give_a_mean_and_a_spread(tiny, run, tmp_path):
     found = {row.subject: row for row in rows(results) if row.metric == "video_accuracy"}
     assert found["random initialisation"].count == 3 and found["random initialisation"].spread is not None
     assert found["ShuffleAndLearn"].count == 1  # k-NN draws nothing: one trunk, one number
+
+
+def test_five_guesses_are_right_five_times_as_often_by_chance():
+    metrics = {"video_accuracy": 0.2, "top5_accuracy": 0.4, "chance": 0.1}
+    assert (by_chance("video_accuracy", metrics), by_chance("top5_accuracy", metrics)) == (0.1, 0.5)
+    assert by_chance("top5_accuracy", {"chance": 1 / 3}) == 1
+    assert (by_chance("R@5", {"chance R@5": 0.3}), by_chance("R@1", {"chance R@5": 0.3})) == (0.3, None)
 
 
 def test_the_table_is_printed(tiny, run, tmp_path, capsys):
