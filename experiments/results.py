@@ -221,7 +221,7 @@ def few(asked: dict) -> str:
     labels = asked["protocol"].get("labels")
     if not labels:
         return ""
-    return f", {labels:g} labels a class" if labels >= 1 else f", {100 * labels:g} % of the labels"
+    return f", {labels:g} label{'s' * (labels != 1)} a class" if labels >= 1 else f", {100 * labels:g} % of the labels"
 
 
 def print_table(results: list[dict], metrics: tuple[str, ...] = ()) -> None:

@@ -282,7 +282,7 @@ def test_results_from_few_labels_and_from_more_lie_side_by_side(tiny, run, tmp_p
     for labels in (1, 2, None):
         score(dataclasses.replace(plan, linear=LinearProbe(labels=labels, penalty=0.1, views=VIEWS)))
     found = {row.protocol: row for row in rows(read_results(tmp_path)) if row.metric == "video_accuracy"}
-    assert set(found) == {"Linear probe", "Linear probe, 1 labels a class", "Linear probe, 2 labels a class"}
+    assert set(found) == {"Linear probe", "Linear probe, 1 label a class", "Linear probe, 2 labels a class"}
     names = {path.name for path in tmp_path.glob("*.json")}
     assert names == {f"learned-linear{few}-split1-seed0.json" for few in ("", "-1labels", "-2labels")}
 
