@@ -9,7 +9,7 @@ from videossl.evaluation.features import Encoder
 from videossl.evaluation.views import Views
 from videossl.experiments.data import Videos
 from videossl.experiments.devices import Devices
-from videossl.experiments.embed import Embed, Search, Table, by_name, embed, keep, read_features, search
+from videossl.experiments.embed import Embed, Search, Table, by_name, embed, keep, read_features, search, whole_name
 from videossl.experiments.pretrain import Pretrain, pretrain
 from videossl.methods.shuffle_and_learn import ShuffleAndLearn
 from videossl.models.small import Small
@@ -87,6 +87,9 @@ def test_what_cannot_be_found_or_read_is_said(features, run, tmp_path):
         Search(f"{folder}v_Up_g01_c01.avi", features, k=2, out=tmp_path / "x.png") for folder in ("", "Up/")
     )
     assert search(short) == search(whole)  # its folder may be left out
+    two = Table(["a/x.avi", "b/x.avi"], np.zeros(2, int), torch.zeros(2, 1), {})
+    with pytest.raises(ValueError, match=r"2 videos in .* are called x\.avi: say which, a/x\.avi\?"):
+        whole_name(Search("x.avi", features), two)
     for junk in ("junk.h5", "junk.txt"):
         (tmp_path / junk).write_text("junk")
     with pytest.raises(ValueError, match=r"junk\.h5 is no HDF5 file"):
